@@ -20,4 +20,5 @@ pub mod clock;
 pub mod ledger;
 pub mod mock;
 pub mod money;
+pub mod pricing;
 pub mod secret;

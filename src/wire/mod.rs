@@ -1,0 +1,1 @@
+//! Strict JSON and server-sent events. Stub.
