@@ -103,6 +103,8 @@ impl Call {
 pub enum Progress {
     /// Go on.
     More,
+    /// More output than the ceiling was seen: the answer must be cut before the event that crossed it, which was not emitted.
+    Ceiling,
     /// The answer cannot be read any further (a frame beyond the limit, a broken checksum): it must be cut.
     Unreadable,
 }
@@ -166,8 +168,10 @@ pub trait Provider: Send + Sync {
     /// Reads the body of a metered request strictly, and bounds it.
     fn read(&self, route: Route, path: &str, body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject>;
 
-    /// A reader for the answer to a call. `event_stream`: the answer said `text/event-stream`.
-    fn answer(&self, route: Route, call: &Call, event_stream: bool) -> Box<dyn AnswerReader>;
+    /// A reader for the answer to a call. `event_stream`: the answer said `text/event-stream`. `output_ceiling`: the most output
+    /// tokens (all samples together) that may pass; the reader counts by an upper bound, and only when that crosses the
+    /// ceiling, by the exact tokenizer where there is one.
+    fn answer(&self, route: Route, call: &Call, event_stream: bool, output_ceiling: u64) -> Box<dyn AnswerReader>;
 
     /// The header that carries the provider's key: name and value.
     fn credential(&self, key: &str) -> (&'static str, String);
