@@ -21,4 +21,6 @@ pub mod ledger;
 pub mod mock;
 pub mod money;
 pub mod pricing;
+pub mod provider;
 pub mod secret;
+pub mod wire;
