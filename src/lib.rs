@@ -17,6 +17,7 @@
 //! * [`cli`]: the command line.
 
 pub mod clock;
+pub mod config;
 pub mod ledger;
 pub mod mock;
 pub mod money;
