@@ -18,9 +18,11 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod ledger;
 pub mod mock;
 pub mod money;
+pub mod observe;
 pub mod pricing;
 pub mod provider;
 pub mod secret;
