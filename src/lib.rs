@@ -17,8 +17,11 @@
 //! * [`cli`]: the command line.
 
 pub mod clock;
+pub mod config;
 pub mod ledger;
 pub mod mock;
 pub mod money;
 pub mod pricing;
+pub mod provider;
 pub mod secret;
+pub mod wire;
