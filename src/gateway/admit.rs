@@ -105,7 +105,7 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
 /// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
 pub async fn admit(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>, call: &Arc<Call>) -> Result<Admitted, Denied> {
     let full = call.bound(call.input_max, call.output_max);
-    let mut taking = Taking { request, view, model: call.model.clone(), price: call.price.clone() };
+    let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
     match taking.take(session, full, full).await? {
         Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
         Err(refused) if !is_budget(&refused) => return Err(taking.refusal(refused, full).into()),
@@ -130,7 +130,7 @@ pub async fn admit(session: &mut Session, request: &Request<'_>, view: Arc<KeyVi
 
 /// Admits a call that costs nothing, such as a list of models: key, states and expiry are checked in the same atomic step.
 pub async fn admit_free(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
-    let mut taking = Taking { request, view, model: Arc::from("-"), price: Arc::default() };
+    let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
     match taking.take(session, Money::ZERO, Money::ZERO).await? {
         Ok((hold, _)) => {
             hold.settle(crate::ledger::Charge::Exact(Money::ZERO));
@@ -184,8 +184,10 @@ fn output_paid(price: &ModelPrice, input: u64, money: Money) -> u64 {
 struct Taking<'a, 'b> {
     request: &'a Request<'b>,
     view: Arc<KeyView>,
-    model: Arc<str>,
-    price: Arc<ModelPrice>,
+    /// The model, where the call names one.
+    model: Option<Arc<str>>,
+    /// `provider/model` of the price table.
+    id: Arc<str>,
 }
 
 impl Taking<'_, '_> {
@@ -193,7 +195,7 @@ impl Taking<'_, '_> {
     async fn take(&mut self, session: &mut Session, least: Money, most: Money) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
             let ask = self.ask(least, most)?;
-            let mut hold = Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.price.id.clone());
+            let mut hold = Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.id.clone());
             match self.reserve(session, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);
@@ -248,14 +250,14 @@ impl Taking<'_, '_> {
             most,
             // Twice the longest call: a hold that expires belongs to a gateway that died.
             ttl_ms: self.request.settings.limits.call_seconds.saturating_mul(2000),
-            note: self.price.id.to_string(),
+            note: self.id.to_string(),
         })
     }
 
     fn check_policy(&self) -> Result<(), Refusal> {
         let policy = &self.view.key.policy;
         intake::admits(policy, self.request.provider, self.request.client)?;
-        if &*self.model == "-" { Ok(()) } else { intake::admits_model(policy, self.request.provider, &self.model) }
+        self.model.as_deref().map_or(Ok(()), |model| intake::admits_model(policy, self.request.provider, model))
     }
 
     fn refusal(&self, refused: LedgerRefusal, requested: Money) -> Refusal {

@@ -39,7 +39,7 @@ impl App {
     /// A gateway over a ledger.
     pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
         Arc::new(App {
-            keys: KeyCache::new(settings.limits.key_cache),
+            keys: KeyCache::new(size(settings.limits.key_cache)),
             settler: Arc::new(Settler::default()),
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
@@ -55,6 +55,11 @@ impl App {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+/// A limit of the config as a size in memory.
+pub fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// A share of a bounded number (requests, buffered bytes); given back when dropped.

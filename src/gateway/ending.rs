@@ -166,11 +166,12 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     let drop_stops_bill = provider.drop_stops_bill();
     let on_disconnect = ctx.provider_settings().map(|settings| settings.on_disconnect);
     let prices = ctx.settings.prices.clone();
-    let reported = match &mut ctx.meter {
+    let complete = ctx.complete;
+    let reported = ctx.meter.as_mut().and_then(|meter| {
         // Usage in mid-answer may still grow: it counts once the answer is at its end.
-        Some(meter) if ctx.complete || meter.finished() => meter.reported_cost(&prices, provider.name()).map(|(cost, _)| cost),
-        _ => None,
-    };
+        let at_end = complete || meter.finished();
+        at_end.then(|| meter.reported_cost(&prices, provider.name())).flatten().map(|(cost, _)| cost)
+    });
     if let Some(cost) = reported {
         return if stopped { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
     }

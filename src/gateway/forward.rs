@@ -74,7 +74,7 @@ impl Resolver {
         {
             return Ok(address);
         }
-        let looked_up = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host(&name)).await;
+        let looked_up = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((host, port))).await;
         let list: Vec<SocketAddr> = match looked_up {
             Ok(Ok(list)) => list.collect(),
             _ => Vec::new(),

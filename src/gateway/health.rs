@@ -10,7 +10,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde_json::{Value, json};
 
-use super::app::App;
+use super::app::{App, size};
 use super::refusal::Refusal;
 use super::{admit, intake};
 use crate::clock::rfc3339;
@@ -25,8 +25,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub fn sane_head(session: &Session, settings: &Settings) -> Result<String, Refusal> {
     let head = session.req_header();
     let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes > settings.limits.header_bytes {
-        return Err(Refusal::too_large("header block", settings.limits.header_bytes, "limits.header_bytes"));
+    let max = size(settings.limits.header_bytes);
+    if bytes > max {
+        return Err(Refusal::too_large("header block", max, "limits.header_bytes"));
     }
     if head.version < Version::HTTP_11 {
         return Err(Refusal::invalid("HTTP/1.0 is not supported."));

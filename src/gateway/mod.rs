@@ -31,7 +31,7 @@ use pingora::{Error, ErrorType, Result};
 
 use self::admit::{Admitted, Denied};
 use self::answer::{CutReason, Meter, Tail};
-use self::app::{App, Permit};
+use self::app::{App, Permit, size};
 use self::client::ClientLink;
 use self::forward::Outbound;
 use self::refusal::Refusal;
@@ -301,7 +301,7 @@ impl Gateway {
     async fn admission(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Denied> {
         let app = ctx.app.clone();
         let settings = ctx.settings.clone();
-        let max = settings.limits.in_flight;
+        let max = size(settings.limits.in_flight);
         let permit = Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
         ctx.permits.push(permit);
         let head = health::sane_head(session, &settings)?;
@@ -371,11 +371,12 @@ impl Gateway {
             return Err(Refusal::new(415, "unsupported_encoding", "A compressed request body cannot be bounded.", "Send it without Content-Encoding.").into());
         }
         let length = body::declared_length(session)?;
-        let budget = length.unwrap_or(limits.body_bytes).min(limits.body_bytes);
-        let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, limits.buffered_bytes)
+        let max = size(limits.body_bytes);
+        let budget = length.unwrap_or(max).min(max);
+        let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
             .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
         ctx.permits.push(permit);
-        let bytes = match body::read_whole(session, length, limits.body_bytes).await {
+        let bytes = match body::read_whole(session, length, max).await {
             Ok(bytes) => bytes,
             Err(body::BodyError::Refused(refusal)) => return Err(refusal.into()),
             Err(body::BodyError::Gone(error)) => return Err(Denied::Gone(error)),
