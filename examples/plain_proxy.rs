@@ -60,7 +60,8 @@ fn main() -> anyhow::Result<()> {
     options.keepalive_request_limit = Some(10_000);
     options.h2_idle_timeout = Some(Duration::from_secs(60));
     let plain = Plain { upstream: upstream.parse()? };
-    let mut proxy = ProxyServiceBuilder::new(&server.configuration, plain).name("plain").server_options(options).build();
+    let mut proxy =
+        ProxyServiceBuilder::new(&server.configuration, plain).name("plain").server_options(options).build();
     proxy.add_tcp(listen);
     server.add_service(proxy);
     server.run(RunArgs::default());
