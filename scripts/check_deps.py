@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the dependencies in Cargo.lock: where they come from, their licences, and crates present in two versions.
+"""Checks the dependencies: where they come from, their licences, crates present in two versions, and that each direct one
+is used and explained in docs/DEPENDENCIES.md.
 
 Reads `cargo metadata` (every platform) for sources and licences, `cargo tree --duplicates` (Linux) for versions.
 Standard library only. Prints every problem, then exits 1.
@@ -13,6 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DUPLICATES = ROOT / ".ci" / "duplicates.txt"
+EXPLAINED = ROOT / "docs" / "DEPENDENCIES.md"
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 TARGET = "x86_64-unknown-linux-gnu"
 
@@ -183,9 +185,25 @@ def check_duplicates():
     return problems, present
 
 
+def check_direct(packages):
+    """Each dependency of Cargo.toml is named by our code, and by the page that says why it is here."""
+    problems = []
+    ours = next(package for package in packages if package["source"] is None)
+    folders = ("src", "tests", "examples", "benches")
+    code = "\n".join(path.read_text() for folder in folders for path in sorted((ROOT / folder).rglob("*.rs")))
+    explained = EXPLAINED.read_text()
+    for dependency in ours["dependencies"]:
+        name = dependency["rename"] or dependency["name"]
+        if not re.search(rf"\b{name.replace('-', '_')}::", code):
+            problems.append(f"{name}: in Cargo.toml, but no code names it")
+        if f"`{name}`" not in explained:
+            problems.append(f"{name}: {EXPLAINED.relative_to(ROOT)} does not say why it was chosen")
+    return problems
+
+
 def main():
     packages = json.loads(cargo("metadata", "--format-version", "1", "--locked"))["packages"]
-    problems = check_sources_and_licences(packages)
+    problems = check_sources_and_licences(packages) + check_direct(packages)
     duplicate_problems, present = check_duplicates()
     problems += duplicate_problems
     for problem in problems:
