@@ -18,7 +18,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod gateway;
 pub mod ledger;
+pub mod observe;
 pub mod mock;
 pub mod money;
 pub mod pricing;
