@@ -137,7 +137,7 @@ async fn a_session_only_tightens() {
     b.pass(31 * DAY);
     assert_eq!(b.ledger.session(id, "s").await.unwrap().map(|s| s.held.nano()), Some(40));
     b.ledger.settle(&second.hold_ref(), Charge::Full).await.unwrap();
-    b.pass(30 * DAY - 1);
+    b.pass(30 * DAY - MINUTE);
     assert!(b.ledger.session(id, "s").await.unwrap().is_some());
     b.pass(DAY);
     assert_eq!(b.ledger.session(id, "s").await, Ok(None));

@@ -1,5 +1,6 @@
 //! Every row of the specification's tables against a real server. Each test starts a server of its own.
 
+mod cluster;
 mod directory;
 mod faults;
 mod holds;
