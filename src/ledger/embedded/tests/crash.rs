@@ -8,9 +8,8 @@ use super::*;
 
 const PATH: &str = "LOOPERS_TEST_LEDGER";
 
-/// Not a test of its own: the process that is killed. It prints what was answered, after the answer.
+/// By itself nothing. With a ledger's path it is the process that is killed: it prints what was answered, after the answer.
 #[test]
-#[ignore = "runs as a child of the test below"]
 fn child_that_spends_until_it_is_killed() {
     let Ok(path) = std::env::var(PATH) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
@@ -46,7 +45,7 @@ async fn what_was_answered_before_kill_9_is_there_exactly() {
     for round in 1..4 {
         let child = "ledger::embedded::tests::crash::child_that_spends_until_it_is_killed";
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", child, "--nocapture", "--test-threads=1"])
             .env(PATH, &path)
             .stdout(Stdio::piped())
             .spawn()

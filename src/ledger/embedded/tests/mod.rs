@@ -2,7 +2,6 @@
 
 mod crash;
 mod files;
-mod speed;
 mod tables;
 
 use std::path::Path;
