@@ -1,7 +1,7 @@
 //! A plain Pingora proxy: the floor that `make bench` measures Loopers against.
 //!
-//! The same crates, allocator, thread count, listener and connection options as the gateway (`src/gateway/serve.rs`), and nothing else: no key, no ledger,
-//! no body read, no metering. It forwards every request as it is to one upstream.
+//! The same crates, allocator, thread count, listener and connection options as the gateway (`src/gateway/`), and nothing
+//! else: no key, no ledger, no body read, no metering. It forwards every request as it is to one upstream.
 //!
 //! ```text
 //! cargo run --release --example plain_proxy -- 127.0.0.1:8081 127.0.0.1:9999 [THREADS]
