@@ -18,9 +18,12 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod gateway;
 pub mod ledger;
 pub mod mock;
 pub mod money;
+pub mod observe;
 pub mod pricing;
 pub mod provider;
 pub mod secret;
