@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -32,8 +33,8 @@ pub const BODY_BYTES_MOST: usize = 64 * 1024;
 pub struct AdminState {
     /// The books.
     pub ledger: Ledger,
-    /// The prices in force: new keys may only name models that have one.
-    pub prices: Arc<PriceTable>,
+    /// The prices in force, which a reload may replace: new keys may only name models that have one.
+    pub prices: ArcSwap<PriceTable>,
     /// What `/admin` asks for.
     pub token: Option<Secret>,
     /// Where it listens; on a loopback address, only requests for a loopback host are heard.
@@ -48,11 +49,12 @@ impl AdminState {
     /// The state of a new listener.
     pub fn new(
         ledger: Ledger,
-        prices: Arc<PriceTable>,
         token: Option<Secret>,
-        listen: SocketAddr,
         draining: Arc<AtomicBool>,
+        listen: SocketAddr,
+        prices: Arc<PriceTable>,
     ) -> Self {
+        let prices = ArcSwap::from(prices);
         AdminState { ledger, prices, token, listen, draining, clock: Clock::System, readiness: Readiness::default() }
     }
 

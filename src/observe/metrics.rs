@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    TextEncoder,
 };
 
 use crate::money::Money;
@@ -24,7 +25,14 @@ const FAST_SECONDS: &[f64] = &[
 const SLOW_SECONDS: &[f64] =
     &[0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0];
 
-static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+/// `None` only if a name or label below were invalid: metrics then stay silent, and calls go on. A test reads every one.
+static METRICS: LazyLock<Option<Metrics>> = LazyLock::new(|| Metrics::new().ok());
+
+fn with(record: impl FnOnce(&Metrics)) {
+    if let Some(metrics) = &*METRICS {
+        record(metrics);
+    }
+}
 
 struct Metrics {
     registry: Registry,
@@ -48,57 +56,53 @@ struct Metrics {
 }
 
 impl Metrics {
-    fn new() -> Self {
+    fn new() -> Result<Self> {
         let registry = Registry::new();
         let r = &registry;
-        let build =
-            vector(r, IntGaugeVec::new(Opts::new("loopers_build_info", "1, with the running version."), &["version"]));
+        let build = IntGaugeVec::new(Opts::new("loopers_build_info", "1, with the running version."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Metrics {
-            requests: counter(r, "requests_total", "Calls answered.", &["provider", "route", "outcome"]),
-            refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"]),
-            cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"]),
-            tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"]),
-            odd_usage: counter(r, "odd_usage_total", "Answers whose usage report made no sense.", &["provider"]),
-            disconnects: counter(r, "client_disconnects_total", "Clients that left in mid-call.", &["provider"]),
-            overhead: {
-                let help = "Time spent in the gateway, the provider's time left out.";
-                let options = HistogramOpts::new("loopers_overhead_seconds", help).buckets(FAST_SECONDS.to_vec());
-                vector(r, Histogram::with_opts(options))
-            },
-            ledger: histogram(r, "ledger_seconds", "Time of one ledger operation.", "op", FAST_SECONDS),
-            ttft: histogram(r, "ttft_seconds", "Time to the first byte of an answer.", "provider", SLOW_SECONDS),
-            open_holds: gauge(r, "open_holds", "Holds of calls that run in this gateway."),
-            unsettled: gauge(r, "unsettled_holds", "Ended calls whose charge the ledger has not taken yet."),
-            streams: gauge(r, "streams_open", "Streams that run."),
-            ledger_up: gauge(r, "ledger_up", "1 when the ledger takes holds."),
+        registered(r, build)?;
+        let help = "Time spent in the gateway, the provider's time left out.";
+        let overhead = HistogramOpts::new("loopers_overhead_seconds", help).buckets(FAST_SECONDS.to_vec());
+        Ok(Metrics {
+            requests: counter(r, "requests_total", "Calls answered.", &["provider", "route", "outcome"])?,
+            refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"])?,
+            cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"])?,
+            tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"])?,
+            odd_usage: counter(r, "odd_usage_total", "Answers whose usage report made no sense.", &["provider"])?,
+            disconnects: counter(r, "client_disconnects_total", "Clients that left in mid-call.", &["provider"])?,
+            overhead: registered(r, Histogram::with_opts(overhead)?)?,
+            ledger: histogram(r, "ledger_seconds", "Time of one ledger operation.", "op", FAST_SECONDS)?,
+            ttft: histogram(r, "ttft_seconds", "Time to the first byte of an answer.", "provider", SLOW_SECONDS)?,
+            open_holds: gauge(r, "open_holds", "Holds of calls that run in this gateway.")?,
+            unsettled: gauge(r, "unsettled_holds", "Ended calls whose charge the ledger has not taken yet.")?,
+            streams: gauge(r, "streams_open", "Streams that run.")?,
+            ledger_up: gauge(r, "ledger_up", "1 when the ledger takes holds.")?,
             charged: ChargedByModel::default(),
             refunded: AtomicU64::new(0),
             overrun: AtomicU64::new(0),
             held: AtomicI64::new(0),
             registry,
-        }
+        })
     }
 }
 
-/// Registers a metric. Names and labels are fixed above and unlike each other, so this cannot fail.
-fn vector<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = metric.expect("fixed names and labels are valid");
-    registry.register(Box::new(metric.clone())).expect("each metric is registered once");
-    metric
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    vector(registry, IntCounterVec::new(Opts::new(format!("loopers_{name}"), help), labels))
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    registered(registry, IntCounterVec::new(Opts::new(format!("loopers_{name}"), help), labels)?)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    vector(registry, IntGauge::with_opts(Opts::new(format!("loopers_{name}"), help)))
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    registered(registry, IntGauge::with_opts(Opts::new(format!("loopers_{name}"), help))?)
 }
 
-fn histogram(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+fn histogram(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> Result<HistogramVec> {
     let options = HistogramOpts::new(format!("loopers_{name}"), help).buckets(buckets.to_vec());
-    vector(registry, HistogramVec::new(options, &[label]))
+    registered(registry, HistogramVec::new(options, &[label])?)
 }
 
 /// Nano-dollars by provider and model.
@@ -138,103 +142,137 @@ fn escaped(label: &str) -> String {
 
 /// A call was answered.
 pub fn request(provider: &str, route: &str, outcome: &str) {
-    METRICS.requests.with_label_values(&[provider, route, outcome]).inc();
+    with(|m| {
+        m.requests.with_label_values(&[provider, route, outcome]).inc();
+    });
 }
 
 /// A call was refused with this code.
 pub fn refusal(code: &str) {
-    METRICS.refusals.with_label_values(&[code]).inc();
+    with(|m| {
+        m.refusals.with_label_values(&[code]).inc();
+    });
 }
 
 /// A stream was cut.
 pub fn cut(reason: &str) {
-    METRICS.cuts.with_label_values(&[reason]).inc();
+    with(|m| {
+        m.cuts.with_label_values(&[reason]).inc();
+    });
 }
 
 /// A call was charged.
 pub fn charged(provider: &str, model: &str, amount: Money) {
-    METRICS.charged.add(provider, model, amount);
+    with(|m| {
+        m.charged.add(provider, model, amount);
+    });
 }
 
 /// The part of a hold that was not needed is free again.
 pub fn refunded(amount: Money) {
-    METRICS.refunded.fetch_add(amount.nano(), Relaxed);
+    with(|m| {
+        m.refunded.fetch_add(amount.nano(), Relaxed);
+    });
 }
 
 /// A provider billed so much more than was held.
 pub fn overrun(amount: Money) {
-    METRICS.overrun.fetch_add(amount.nano(), Relaxed);
+    with(|m| {
+        m.overrun.fetch_add(amount.nano(), Relaxed);
+    });
 }
 
 /// A hold was taken.
 pub fn hold_opened(amount: Money) {
-    METRICS.open_holds.inc();
-    METRICS.held.fetch_add(signed(amount), Relaxed);
+    with(|m| {
+        m.open_holds.inc();
+        m.held.fetch_add(signed(amount), Relaxed);
+    });
 }
 
 /// A hold that was taken has ended.
 pub fn hold_closed(amount: Money) {
-    METRICS.open_holds.dec();
-    METRICS.held.fetch_sub(signed(amount), Relaxed);
+    with(|m| {
+        m.open_holds.dec();
+        m.held.fetch_sub(signed(amount), Relaxed);
+    });
 }
 
 fn signed(amount: Money) -> i64 {
     i64::try_from(amount.nano()).unwrap_or(i64::MAX)
 }
 
-/// The number of ended calls whose charge the ledger has not taken yet.
-pub fn unsettled(holds: i64) {
-    METRICS.unsettled.set(holds);
+/// So many more (or, below 0, fewer) ended calls wait for the ledger to take their charge.
+pub fn unsettled(change: i64) {
+    with(|m| m.unsettled.add(change));
 }
 
 /// Tokens were billed; `direction` is `input` or `output`.
 pub fn tokens(provider: &str, model: &str, direction: &str, count: u64) {
-    METRICS.tokens.with_label_values(&[provider, model, direction]).inc_by(count);
+    with(|m| {
+        m.tokens.with_label_values(&[provider, model, direction]).inc_by(count);
+    });
 }
 
 /// A call took so much of the gateway's own time.
 pub fn overhead(time: Duration) {
-    METRICS.overhead.observe(time.as_secs_f64());
+    with(|m| {
+        m.overhead.observe(time.as_secs_f64());
+    });
 }
 
 /// A ledger operation took so long.
 pub fn ledger(op: &str, time: Duration) {
-    METRICS.ledger.with_label_values(&[op]).observe(time.as_secs_f64());
+    with(|m| {
+        m.ledger.with_label_values(&[op]).observe(time.as_secs_f64());
+    });
 }
 
 /// The first byte of an answer came after so long.
 pub fn ttft(provider: &str, time: Duration) {
-    METRICS.ttft.with_label_values(&[provider]).observe(time.as_secs_f64());
+    with(|m| {
+        m.ttft.with_label_values(&[provider]).observe(time.as_secs_f64());
+    });
 }
 
 /// A stream began.
 pub fn stream_opened() {
-    METRICS.streams.inc();
+    with(|m| {
+        m.streams.inc();
+    });
 }
 
 /// A stream ended.
 pub fn stream_closed() {
-    METRICS.streams.dec();
+    with(|m| {
+        m.streams.dec();
+    });
 }
 
 /// A client left in mid-call.
 pub fn client_disconnect(provider: &str) {
-    METRICS.disconnects.with_label_values(&[provider]).inc();
+    with(|m| {
+        m.disconnects.with_label_values(&[provider]).inc();
+    });
 }
 
 /// Whether the ledger takes holds.
 pub fn ledger_up(up: bool) {
-    METRICS.ledger_up.set(i64::from(up));
+    with(|m| {
+        m.ledger_up.set(i64::from(up));
+    });
 }
 
 /// An answer's usage report made no sense.
 pub fn odd_usage(provider: &str) {
-    METRICS.odd_usage.with_label_values(&[provider]).inc();
+    with(|m| {
+        m.odd_usage.with_label_values(&[provider]).inc();
+    });
 }
 
 /// All metrics in Prometheus' text format.
 pub fn render() -> String {
-    let metrics = &*METRICS;
+    let Some(metrics) = &*METRICS else { return String::new() };
     let mut bytes = Vec::with_capacity(8 * 1024);
     if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut bytes) {
         log::error!("metrics cannot be shown: {error}");

@@ -61,7 +61,7 @@ async fn keys(call: &Call<'_>, verb: &str, rest: &[&str]) -> Option<Answer> {
 
 async fn create_key(call: &Call<'_>) -> Answer {
     let new: NewKey = call.read()?;
-    let issued = ops::key_create(&call.state.ledger, &call.state.prices, call.now, &new).await?;
+    let issued = ops::key_create(&call.state.ledger, &call.state.prices.load(), call.now, &new).await?;
     Ok(json_page(StatusCode::CREATED, &issued))
 }
 

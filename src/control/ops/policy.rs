@@ -38,10 +38,8 @@ pub(super) fn check_models(models: &[String], providers: &[String], prices: &Pri
         // An alias has a price without a row of its own.
         let alias = || {
             let names = provider::ALL.iter().map(|provider| provider.name()).filter(|name| allowed(name));
-            let mut ids = names.map(|name| {
-                if pattern.starts_with(&format!("{name}/")) { pattern.clone() } else { format!("{name}/{pattern}") }
-            });
-            ids.any(|id| prices.get(&id).is_some())
+            let mut models = names.map(|name| (name, pattern.strip_prefix(&format!("{name}/")).unwrap_or(pattern)));
+            models.any(|(name, model)| prices.for_model(name, model).is_some())
         };
         let star = pattern.find('*').is_some_and(|at| at + 1 != pattern.len());
         if star || !(listed.any(|(provider, model)| model_matches(pattern, provider, model)) || alias()) {
