@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use loopers::config;
+use loopers::config::{self, Purpose};
 use loopers::pricing::{PriceTable, Tier, Usage};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -33,7 +33,7 @@ fn config_text() {
         |name: &str| matches!(name, "OPENAI_API_KEY" | "LOOPERS_ADMIN_TOKEN").then(|| OsString::from("x".repeat(40)));
     fuzz("config_text", 20, (edits(), damages()), |(edits, damages)| {
         let text = String::from_utf8_lossy(&damaged(edited(CONFIG, edits).as_bytes(), damages)).into_owned();
-        match config::parse(Path::new("loopers.yaml"), &text, &environment) {
+        match config::parse(Path::new("loopers.yaml"), &text, &environment, Purpose::Serve) {
             Ok(_) => Ok(true),
             Err(errors) => {
                 prop_assert!(!errors.0.is_empty(), "refused without a reason");
