@@ -286,15 +286,13 @@ async fn a11_no_text_makes_more_tokens_than_were_held_for() {
     let world = World::plain().await;
     for text in ["漢字かな交じり".repeat(400), "🦀👩‍👩‍👧‍👦".repeat(300), "\u{fdfa}".repeat(500), "\u{3316}".repeat(500), "\u{0}\u{7f}\"\\".repeat(300)] {
         let key = world.key(&["--daily", "0.5"]);
-        let body = json!({ "model": CHAT_MODEL, "max_tokens": 20,
+        let body = json!({ "model": json::CHAT, "max_tokens": 20,
             "messages": [{ "role": "user", "content": text + "[[mock tokens=10]]" }] });
         let answer = world.chat(&key, &body).await.expect(200);
         assert!(answer.complete);
         world.assert_books_exact().await;
     }
 }
-
-const CHAT_MODEL: &str = crate::support::json::CHAT;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a11_embeddings_count_token_ids_and_every_input() {

@@ -417,6 +417,11 @@ impl World {
         self.keys.lock().expect("keys").clone()
     }
 
+    /// Leaves the keys made so far out of the sums from now on.
+    pub fn forget_keys(&self) {
+        self.keys.lock().expect("keys").clear();
+    }
+
     /// All that is charged to the keys made by this world.
     pub async fn charged(&self) -> u64 {
         let mut sum = 0;
