@@ -259,6 +259,16 @@ impl Conn {
         !self.eof
     }
 
+    /// One byte, when an answer is looked at piece by piece.
+    pub async fn read_byte(&mut self) -> Option<u8> {
+        while self.buf.is_empty() {
+            if !self.fill().await {
+                return None;
+            }
+        }
+        Some(self.buf.remove(0))
+    }
+
     /// Everything until the peer closes.
     pub async fn rest(mut self) -> Vec<u8> {
         within("the peer to close", async { while self.fill().await {} }).await;

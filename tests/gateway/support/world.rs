@@ -210,6 +210,14 @@ impl World {
         self.redis.as_mut().expect("a world with redis")
     }
 
+    /// Runs one command, given as text.
+    pub async fn redis_command(&self, line: &str) {
+        let mut conn = Conn::open(local(self.redis_port)).await;
+        conn.write(format!("{line}\r\nQUIT\r\n").as_bytes()).await.expect("sent");
+        let said = conn.rest().await;
+        assert!(said.starts_with(b"+") || said.starts_with(b":"), "{line}: {}", String::from_utf8_lossy(&said));
+    }
+
     fn ledger_url(&self, port: u16) -> String {
         match self.engine {
             Engine::Redis => format!("redis://127.0.0.1:{port}"),
