@@ -63,11 +63,25 @@ async fn b16_all_windows_and_levels_or_none() {
     let world = World::plain().await;
     world.cli_ok(&["teams", "create", "--name", "top", "--monthly", "0.001"]);
     world.cli_ok(&["teams", "create", "--name", "crew", "--parent", "top", "--monthly", "100"]);
-    let flags = ["--team", "crew", "--minute", "50", "--hourly", "50", "--daily", "50", "--monthly", "50", "--overflow", "refuse"];
+    let flags = [
+        "--team",
+        "crew",
+        "--minute",
+        "50",
+        "--hourly",
+        "50",
+        "--daily",
+        "50",
+        "--monthly",
+        "50",
+        "--overflow",
+        "refuse",
+    ];
     let key = world.key(&flags);
     let other = world.key(&["--team", "crew", "--monthly", "50"]);
     // The worst case of gpt-4o does not fit into the top team's limit: the key's own windows had already passed.
-    let request = Request::chat(&ask_model("gpt-4o", "tokens=5")).bearer(&key.secret).header("x-loopers-session-id", "s1");
+    let request =
+        Request::chat(&ask_model("gpt-4o", "tokens=5")).bearer(&key.secret).header("x-loopers-session-id", "s1");
     let said = world.send(&request).await.refused(402, "budget_exceeded").loopers();
     assert_eq!((said["level"].as_str(), said["window"].as_str()), (Some("team"), Some("monthly")), "{said}");
     world.assert_untouched().await;
@@ -144,7 +158,8 @@ async fn b18_a_hold_that_shrinks_shrinks_the_request() {
 async fn b19_nothing_about_a_key_is_remembered() {
     let world = World::new().redis().gateways(2).start().await;
     let key = world.key(&["--daily", "1"]);
-    let call = async |gateway: usize| world.send_to(gateway, &Request::chat(&ask("tokens=5")).bearer(&key.secret)).await;
+    let call =
+        async |gateway: usize| world.send_to(gateway, &Request::chat(&ask("tokens=5")).bearer(&key.secret)).await;
     let both = async |status: u16, code: &str| {
         for gateway in 0..2 {
             let answer = call(gateway).await;

@@ -36,7 +36,14 @@ async fn c33_errors_of_the_provider_pass_through_untouched() {
 async fn c33_errors_that_were_billed_all_the_same() {
     let world = World::plain().await;
     // The usage in the body tells; where a server error tells nothing, doubt charges.
-    for script in ["status=500;billed=1;tokens=20", "status=503;billed=1;tokens=20;usage=none", "html=1;billed=1;tokens=20", "html=1;status=500;billed=1;tokens=20", "status=400;billed=1;tokens=20", "status=429;billed=1;tokens=20"] {
+    for script in [
+        "status=500;billed=1;tokens=20",
+        "status=503;billed=1;tokens=20;usage=none",
+        "html=1;billed=1;tokens=20",
+        "html=1;status=500;billed=1;tokens=20",
+        "status=400;billed=1;tokens=20",
+        "status=429;billed=1;tokens=20",
+    ] {
         world.forget_keys();
         world.reset_mock().await;
         let key = world.key(&["--daily", "0.1"]);
@@ -76,7 +83,15 @@ async fn c33_redirects_are_not_followed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c33_broken_answers_are_charged_in_doubt() {
     let world = World::plain().await;
-    for script in ["tokens=30;truncate=1", "tokens=30;die_before=1", "tokens=30;die_before=1;billed=1", "tokens=30;rate=100;die_at=10", "tokens=30;rate=100;error_at=10", "tokens=30;html=1", "tokens=30;gzip=1"] {
+    for script in [
+        "tokens=30;truncate=1",
+        "tokens=30;die_before=1",
+        "tokens=30;die_before=1;billed=1",
+        "tokens=30;rate=100;die_at=10",
+        "tokens=30;rate=100;error_at=10",
+        "tokens=30;html=1",
+        "tokens=30;gzip=1",
+    ] {
         for stream in [false, true] {
             world.forget_keys();
             world.reset_mock().await;
@@ -84,7 +99,10 @@ async fn c33_broken_answers_are_charged_in_doubt() {
             let body = with(ask(script), json!({ "stream": stream, "max_tokens": 30 }));
             let answer = Conn::open(world.gateway()).await.call(&Request::chat(&body).bearer(&key.secret)).await;
             assert!(answer.status >= 200, "{script}");
-            assert!(!answer.text().contains("[DONE]") || script.contains("gzip"), "{script}, stream {stream}: looks finished");
+            assert!(
+                !answer.text().contains("[DONE]") || script.contains("gzip"),
+                "{script}, stream {stream}: looks finished"
+            );
             world.assert_books_sound().await;
             assert_eq!(world.invoice().await.posts, 1, "{script}: sent once");
         }
@@ -137,7 +155,9 @@ async fn answers_pass_through_unchanged() {
     let world = World::plain().await;
     let key = world.rich();
     // What is forwarded is what the provider would have been sent directly, so its answer is the same text.
-    for fields in [json!({}), json!({ "n": 2, "max_tokens": 40 }), json!({ "stream": true }), json!({ "stream": true, "n": 2 })] {
+    for fields in
+        [json!({}), json!({ "n": 2, "max_tokens": 40 }), json!({ "stream": true }), json!({ "stream": true, "n": 2 })]
+    {
         let body = with(ask("tokens=25"), fields);
         let here = world.chat(&key, &body).await.expect(200);
         let forwarded = world.last_body().await;
@@ -146,7 +166,10 @@ async fn answers_pass_through_unchanged() {
             let visible = |answer: &Answer| -> Vec<serde_json::Value> {
                 let events = answer.events();
                 let parsed = events.iter().filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
-                parsed.filter(|event| event["choices"].as_array().is_some_and(|c| !c.is_empty())).map(|e| e["choices"].clone()).collect()
+                parsed
+                    .filter(|event| event["choices"].as_array().is_some_and(|c| !c.is_empty()))
+                    .map(|e| e["choices"].clone())
+                    .collect()
             };
             assert_eq!(visible(&here), visible(&there));
         } else {

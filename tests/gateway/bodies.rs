@@ -72,7 +72,8 @@ async fn bodies_over_the_limit_are_refused() {
     world.send(&request.clone().chunked()).await.refused(413, "request_too_large");
     // The length alone is enough: nothing has to be sent.
     let mut conn = Conn::open(world.gateway()).await;
-    let head = Request::post("/openai/v1/chat/completions", "").bearer(&key.secret).header("content-length", "99999999999");
+    let head =
+        Request::post("/openai/v1/chat/completions", "").bearer(&key.secret).header("content-length", "99999999999");
     conn.write(&head.head()).await.expect("sent");
     let answer = within("413 before the body", conn.try_answer("POST")).await.expect("an answer");
     answer.refused(413, "request_too_large");

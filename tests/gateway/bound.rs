@@ -18,7 +18,8 @@ async fn a01_max_tokens_absent_is_clamped_into_the_request() {
     let key = world.key(&["--daily", "0.01"]);
     for stream in [false, true] {
         let answer = world.chat(&key, &dear("tokens=100000", json!({ "stream": stream }))).await.expect(200);
-        let limit: u64 = answer.header("x-loopers-max-tokens").expect("a clamped call says so").parse().expect("a number");
+        let limit: u64 =
+            answer.header("x-loopers-max-tokens").expect("a clamped call says so").parse().expect("a number");
         assert!((16..1000).contains(&limit), "{limit}");
         let sent = world.last_body().await;
         assert_eq!(sent["max_completion_tokens"], limit, "{sent}");
@@ -89,7 +90,8 @@ async fn a02_fields_of_other_apis_and_both_fields_at_once_are_refused() {
 async fn a03_nonsense_limits_never_buy_anything() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "1"]);
-    let bad = ["-1", "1.5", "\"100\"", "true", "[100]", "{}", "-9223372036854775809", "1e999", "9007199254740993.5", "0"];
+    let bad =
+        ["-1", "1.5", "\"100\"", "true", "[100]", "{}", "-9223372036854775809", "1e999", "9007199254740993.5", "0"];
     for field in ["max_tokens", "max_completion_tokens", "n"] {
         for value in bad {
             let text = dear("tokens=50", json!({ field: "HERE" })).to_string().replace("\"HERE\"", value);
@@ -98,7 +100,8 @@ async fn a03_nonsense_limits_never_buy_anything() {
             assert!((400..500).contains(&answer.status), "{field}: {value}: {} {}", answer.status, answer.text());
         }
     }
-    for (field, value) in [("n", "1000000000"), ("n", "129"), ("n", "18446744073709551616"), ("n", "9007199254740993")] {
+    for (field, value) in [("n", "1000000000"), ("n", "129"), ("n", "18446744073709551616"), ("n", "9007199254740993")]
+    {
         let text = dear("tokens=50", json!({ field: "HERE" })).to_string().replace("\"HERE\"", value);
         let answer = world.send(&Request::post("/openai/v1/chat/completions", text).bearer(&key.secret)).await;
         assert!((400..500).contains(&answer.status), "{field}: {value}: {} {}", answer.status, answer.text());
@@ -126,13 +129,16 @@ async fn a07_hidden_input_is_counted_or_refused() {
     let world = World::plain().await;
     // The whole context window of gpt-4o costs $0.32: with $0.05, whatever hides input must not get through for less than
     // it can cost.
-    let part = |part: Value| json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "hi" }, part] }] });
+    let part =
+        |part: Value| json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "hi" }, part] }] });
     for fields in [
         json!({ "previous_response_id": "resp_1" }),
         json!({ "conversation": "conv_1" }),
         json!({ "prompt": { "id": "pmpt_1" } }),
         part(json!({ "type": "file", "file": { "file_id": "file-1" } })),
-        part(json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK" } })),
+        part(
+            json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK" } }),
+        ),
         part(json!({ "type": "input_audio", "input_audio": { "data": "UklGRg==", "format": "wav" } })),
         part(json!({ "type": "image_file", "file_id": "file-1" })),
         part(json!({ "type": "video_url", "video_url": { "url": "https://x.test/v.mp4" } })),
@@ -223,7 +229,11 @@ async fn a09_the_service_tier_is_forced() {
 async fn a09_a_dearer_tier_in_the_answer_is_charged() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "10"]);
-    for (model, script) in [("gpt-5.5", "tokens=30;tier=priority"), ("gpt-6-sol", "tokens=30;tier=priority"), ("gpt-5.5", "tokens=9;tier=flex")] {
+    for (model, script) in [
+        ("gpt-5.5", "tokens=30;tier=priority"),
+        ("gpt-6-sol", "tokens=30;tier=priority"),
+        ("gpt-5.5", "tokens=9;tier=flex"),
+    ] {
         for stream in [false, true] {
             world.chat(&key, &with(ask_model(model, script), json!({ "stream": stream }))).await.expect(200);
             world.assert_books_exact().await;
@@ -284,7 +294,13 @@ async fn a10_unknown_fields_cannot_override_what_was_priced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a11_no_text_makes_more_tokens_than_were_held_for() {
     let world = World::plain().await;
-    for text in ["漢字かな交じり".repeat(400), "🦀👩‍👩‍👧‍👦".repeat(300), "\u{fdfa}".repeat(500), "\u{3316}".repeat(500), "\u{0}\u{7f}\"\\".repeat(300)] {
+    for text in [
+        "漢字かな交じり".repeat(400),
+        "🦀👩‍👩‍👧‍👦".repeat(300),
+        "\u{fdfa}".repeat(500),
+        "\u{3316}".repeat(500),
+        "\u{0}\u{7f}\"\\".repeat(300),
+    ] {
         let key = world.key(&["--daily", "0.5"]);
         let body = json!({ "model": json::CHAT, "max_tokens": 20,
             "messages": [{ "role": "user", "content": text + "[[mock tokens=10]]" }] });
@@ -325,7 +341,17 @@ async fn a11_embeddings_count_token_ids_and_every_input() {
 async fn a12_unknown_models_are_refused_with_the_line_to_add() {
     let world = World::plain().await;
     let key = world.rich();
-    for model in ["gpt-9-ultra", "GPT-4O", " gpt-4o", "gpt-4o ", "openai/gpt-4o", "ft:gpt-4o:me::1", "../gpt-4o", "gpt-4o\u{0}", "claude-opus-5"] {
+    for model in [
+        "gpt-9-ultra",
+        "GPT-4O",
+        " gpt-4o",
+        "gpt-4o ",
+        "openai/gpt-4o",
+        "ft:gpt-4o:me::1",
+        "../gpt-4o",
+        "gpt-4o\u{0}",
+        "claude-opus-5",
+    ] {
         let answer = world.chat(&key, &ask_model(model, "tokens=5")).await;
         assert_eq!(answer.status, 422, "{model:?}: {}", answer.text());
         assert!(matches!(answer.code().as_str(), "unknown_model" | "unpriced_model"), "{model:?}: {}", answer.text());

@@ -22,7 +22,10 @@ async fn a04_smuggled_json_is_refused() {
         ("duplicate limit", format!(r#"{{{inner},"max_tokens":1,"max_tokens":100000}}"#).into()),
         ("duplicate model", format!(r#"{{{inner},"model":"gpt-6-astra"}}"#).into()),
         ("duplicate by escape", format!(r#"{{{inner},"m\u006fdel":"gpt-6-astra"}}"#).into()),
-        ("duplicate in a message", format!(r#"{{{model},"messages":[{{"role":"user","content":"a","content":"b"}}]}}"#).into()),
+        (
+            "duplicate in a message",
+            format!(r#"{{{model},"messages":[{{"role":"user","content":"a","content":"b"}}]}}"#).into(),
+        ),
         ("duplicate n", format!(r#"{{{inner},"n":1,"n":100}}"#).into()),
         ("other case", format!(r#"{{{inner},"Max_Tokens":1}}"#).into()),
         ("other case of model", format!(r#"{{{inner},"Model":"gpt-6-astra"}}"#).into()),

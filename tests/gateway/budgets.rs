@@ -28,8 +28,28 @@ async fn b20_amounts_that_are_not_plain_are_refused_loudly() {
     let world = World::plain().await;
     let key = world.rich();
     let bad = [
-        "10,00", "1e3", " 10 ", "-1", "NaN", "Infinity", "", "$", "0x10", "1_000", "+5", "10.", ".5", "10.0000000001", "9000001",
-        "1 0", "10USD", "ten", "٣", "1.2.3", "$-1", "99999999999999999999",
+        "10,00",
+        "1e3",
+        " 10 ",
+        "-1",
+        "NaN",
+        "Infinity",
+        "",
+        "$",
+        "0x10",
+        "1_000",
+        "+5",
+        "10.",
+        ".5",
+        "10.0000000001",
+        "9000001",
+        "1 0",
+        "10USD",
+        "ten",
+        "٣",
+        "1.2.3",
+        "$-1",
+        "99999999999999999999",
     ];
     for amount in bad {
         for args in [
@@ -48,7 +68,13 @@ async fn b20_amounts_that_are_not_plain_are_refused_loudly() {
         assert!(answer.status == 400 || amount == " 10 ", "{amount:?}: {} {}", answer.status, answer.text());
         world.reset_mock().await;
     }
-    for (amount, meant) in [("10", 10_000_000_000), ("10.00", 10_000_000_000), ("$10.00", 10_000_000_000), ("0.000000001", 1), ("9000000", 9_000_000_000_000_000)] {
+    for (amount, meant) in [
+        ("10", 10_000_000_000),
+        ("10.00", 10_000_000_000),
+        ("$10.00", 10_000_000_000),
+        ("0.000000001", 1),
+        ("9000000", 9_000_000_000_000_000),
+    ] {
         world.cli_ok(&["budget", "set", &key.id, "--daily", amount]);
         assert_eq!(world.window(&key, "key", "daily").await.limit, Some(meant), "{amount}");
     }
@@ -113,7 +139,12 @@ async fn b25_refused_calls_leave_no_trace() {
     for round in 0..6 {
         let calls = (0..50).map(|_| (world.gateway(), request.clone())).collect();
         for answer in at_once(calls).await {
-            assert_eq!((answer.status, answer.code().as_str()), (402, "budget_exceeded"), "round {round}: {}", answer.text());
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (402, "budget_exceeded"),
+                "round {round}: {}",
+                answer.text()
+            );
         }
     }
     world.assert_untouched().await;
@@ -130,9 +161,24 @@ async fn b26_a_call_is_sent_once_and_a_refusal_invites_no_retry() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "0.01"]);
     let mut expected = 0;
-    for script in ["tokens=5", "status=429", "status=500", "status=503", "status=400", "die_before=1", "html=1", "truncate=1", "die_at=3;rate=50"] {
+    for script in [
+        "tokens=5",
+        "status=429",
+        "status=500",
+        "status=503",
+        "status=400",
+        "die_before=1",
+        "html=1",
+        "truncate=1",
+        "die_at=3;rate=50",
+    ] {
         for stream in [false, true] {
-            world.send(&Request::chat(&with(ask(script), json!({ "stream": stream, "max_tokens": 16 }))).bearer(&key.secret)).await;
+            world
+                .send(
+                    &Request::chat(&with(ask(script), json!({ "stream": stream, "max_tokens": 16 })))
+                        .bearer(&key.secret),
+                )
+                .await;
             expected += 1;
             assert_eq!(world.invoice().await.posts, expected, "{script}: one call, one request");
         }
@@ -154,7 +200,13 @@ async fn b26_a_call_is_sent_once_and_a_refusal_invites_no_retry() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn budgets_of_every_window_refuse_by_name() {
     let world = World::plain().await;
-    for (flag, window) in [("--minute", "minute"), ("--hourly", "hourly"), ("--daily", "daily"), ("--weekly", "weekly"), ("--monthly", "monthly")] {
+    for (flag, window) in [
+        ("--minute", "minute"),
+        ("--hourly", "hourly"),
+        ("--daily", "daily"),
+        ("--weekly", "weekly"),
+        ("--monthly", "monthly"),
+    ] {
         let key = world.key(&[flag, "0.0001", "--overflow", "refuse"]);
         let said = world.chat(&key, &ask("tokens=5")).await.refused(402, "budget_exceeded").loopers();
         assert_eq!(said["window"], window, "{said}");

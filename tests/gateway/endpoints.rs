@@ -83,9 +83,23 @@ async fn metrics_have_the_names_of_the_contract() {
     world.settled().await;
     let text = metrics(&world).await;
     for name in [
-        "requests_total", "refusals_total", "cuts_total", "charged_usd_total", "refunded_usd_total", "overrun_usd_total", "held_usd",
-        "open_holds", "unsettled_holds", "tokens_total", "overhead_seconds", "ledger_seconds", "ttft_seconds", "streams_open",
-        "client_disconnects_total", "ledger_up", "build_info",
+        "requests_total",
+        "refusals_total",
+        "cuts_total",
+        "charged_usd_total",
+        "refunded_usd_total",
+        "overrun_usd_total",
+        "held_usd",
+        "open_holds",
+        "unsettled_holds",
+        "tokens_total",
+        "overhead_seconds",
+        "ledger_seconds",
+        "ttft_seconds",
+        "streams_open",
+        "client_disconnects_total",
+        "ledger_up",
+        "build_info",
     ] {
         let sample = |line: &str| line.strip_prefix("loopers_").is_some_and(|rest| rest.starts_with(name));
         assert!(text.lines().any(sample), "no loopers_{name}:\n{text}");
@@ -95,8 +109,8 @@ async fn metrics_have_the_names_of_the_contract() {
     assert_eq!(value("loopers_ledger_up ").as_deref(), Some("1"));
     assert_eq!(value("loopers_held_usd ").map(|v| v.trim_matches(['0', '.']).to_owned()).as_deref(), Some(""));
     assert_eq!(value("loopers_refusals_total{code=\"unknown_model\"} ").as_deref(), Some("1"), "{text}");
-    for secret in [&key.secret, &key.id, &key.name, "script"] {
-        assert!(!text.contains(secret.as_str() as &str), "{secret} is no label value");
+    for secret in [key.secret.as_str(), &key.id, &key.name, "script"] {
+        assert!(!text.contains(secret), "{secret} is no label value");
     }
     let charged: u64 = text
         .lines()

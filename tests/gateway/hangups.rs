@@ -81,7 +81,10 @@ async fn c28_drain_reads_to_the_usage_and_charges_exactly_that() {
                 leave(&world, &key, &with(ask(script), json!({ "stream": stream })), stage, manner).await;
                 world.settled().await;
                 let invoice = world.invoice().await;
-                assert_eq!(invoice.aborted, 0, "{stage:?} {manner:?}, stream {stream}: the answer was not read to its end");
+                assert_eq!(
+                    invoice.aborted, 0,
+                    "{stage:?} {manner:?}, stream {stream}: the answer was not read to its end"
+                );
                 world.assert_books_exact().await;
                 assert_eq!(invoice.posts, 1);
             }

@@ -82,7 +82,11 @@ async fn e45_the_providers_key_comes_from_header_path_form_or_config() {
     for (what, request, expected) in [
         ("header", chat().bearer(lp).header("x-loopers-provider-key", "sk-test-mine"), "sk-test-mine"),
         ("path form", at(&form).bearer("sk-test-real"), "sk-test-real"),
-        ("path form and header", at(&form).bearer("sk-test-real").header("x-loopers-provider-key", "sk-test-mine"), "sk-test-mine"),
+        (
+            "path form and header",
+            at(&form).bearer("sk-test-real").header("x-loopers-provider-key", "sk-test-mine"),
+            "sk-test-mine",
+        ),
         ("config", chat().bearer(lp), CONFIG_PROVIDER_KEY),
     ] {
         world.send(&request).await.expect(200);
@@ -218,7 +222,17 @@ async fn e45_what_reaches_the_provider_is_only_what_it_needs() {
     };
     assert_eq!(header("accept-encoding"), ["identity"]);
     assert_eq!(header("host"), [world.mock.to_string()]);
-    for gone in ["cookie", "openai-organization", "openai-project", "openai-beta", "x-hop", "te", "x-forwarded-for", "expect", "transfer-encoding"] {
+    for gone in [
+        "cookie",
+        "openai-organization",
+        "openai-project",
+        "openai-beta",
+        "x-hop",
+        "te",
+        "x-forwarded-for",
+        "expect",
+        "transfer-encoding",
+    ] {
         assert!(header(gone).is_empty(), "{gone}: {:?}", header(gone));
     }
     world.assert_books_exact().await;

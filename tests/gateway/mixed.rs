@@ -30,8 +30,12 @@ fn call(at: usize, key: &Key, poor: &Key) -> (Request, &'static [u16]) {
         8 => (chat(ask_model("gpt-6-luna", &tokens("cached=3;cache_write=5"))), &[200]),
         9 => (chat(streamed(&tokens("chunk=7"))), &[200]),
         10 => (chat(streamed(&tokens("chunk=10;burst=3;crlf=1"))), &[200]),
-        11 => (chat(with(streamed(&tokens("chunk=20")), json!({ "stream_options": { "include_usage": true } }))), &[200]),
-        12 => (chat(with(ask_model("gpt-5.4-mini", &tokens("reasoning=11;chunk=20")), json!({ "stream": true }))), &[200]),
+        11 => {
+            (chat(with(streamed(&tokens("chunk=20")), json!({ "stream_options": { "include_usage": true } }))), &[200])
+        }
+        12 => {
+            (chat(with(ask_model("gpt-5.4-mini", &tokens("reasoning=11;chunk=20")), json!({ "stream": true }))), &[200])
+        }
         13 => (embeddings(json!(format!("text number {vary}"))), &[200]),
         14 => (embeddings(json!([[1, 2, 3, vary], [4, 5]])), &[200]),
         15 => (chat(ask("status=429")), &[429]),
@@ -84,7 +88,11 @@ async fn mixed(engine: Engine, gateways: usize, calls: usize) {
     }
     world.settled().await;
     let invoice = world.invoice().await;
-    println!("{calls} calls over {engine:?} in {:.1?}: {invoice:?}, charged {}", started.elapsed(), world.charged().await);
+    println!(
+        "{calls} calls over {engine:?} in {:.1?}: {invoice:?}, charged {}",
+        started.elapsed(),
+        world.charged().await
+    );
     world.assert_books_exact().await;
     assert!(world.books(&poor).await.spent > 0);
 }

@@ -20,7 +20,18 @@ fn assert_shape(answer: &Answer, status: u16, code: &str) {
     assert!(error["type"].is_string() && error.get("param").is_some(), "{text}");
     let said = &error["loopers"];
     assert_eq!(said["code"], code, "{text}");
-    for field in ["message", "budget", "level", "window", "limit_usd", "spent_usd", "held_usd", "requested_usd", "resets_at", "hint"] {
+    for field in [
+        "message",
+        "budget",
+        "level",
+        "window",
+        "limit_usd",
+        "spent_usd",
+        "held_usd",
+        "requested_usd",
+        "resets_at",
+        "hint",
+    ] {
         assert!(said.get(field).is_some(), "no {field}: {text}");
     }
     if code == "budget_exceeded" {
@@ -47,7 +58,8 @@ async fn refusals_before_the_money_is_looked_at() {
     assert_shape(&world.send(&nowhere).await, 404, "unknown_route");
     let gzip = Request::chat(&ask("")).bearer(&key.secret).header("content-encoding", "gzip");
     assert_shape(&world.send(&gzip).await, 415, "unsupported_encoding");
-    let huge = Request::post("/openai/v1/chat/completions", "").bearer(&key.secret).header("content-length", "40000000");
+    let huge =
+        Request::post("/openai/v1/chat/completions", "").bearer(&key.secret).header("content-length", "40000000");
     let mut conn = Conn::open(world.gateway()).await;
     conn.write(&huge.head()).await.expect("sent");
     let answer = within("413", conn.try_answer("POST")).await.expect("an answer");
@@ -89,7 +101,8 @@ async fn refusals_of_a_key_that_expired() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_of_a_provider_that_is_not_allowed() {
     let world = World::plain().await;
-    let output = world.cli(&["keys", "create", "--name", "other", "--providers", "anthropic", "--daily", "1", "--json"]);
+    let output =
+        world.cli(&["keys", "create", "--name", "other", "--providers", "anthropic", "--daily", "1", "--json"]);
     if !output.status.success() {
         // A provider that this version does not know may be refused where it is typed.
         return;
@@ -108,7 +121,8 @@ async fn refusals_for_want_of_money() {
         assert_shape(&world.chat(&key, &body).await, 402, "budget_exceeded");
     }
     let key = world.key(&["--daily", "1", "--session-budget", "0.00000001", "--session-steps", "0"]);
-    let request = |session: &str| Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", session);
+    let request =
+        |session: &str| Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", session);
     assert_shape(&world.send(&request("a")).await, 402, "session_steps_exceeded");
     let key = world.key(&["--daily", "1", "--session-budget", "0.00000001"]);
     let request = Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", "b");
@@ -119,7 +133,10 @@ async fn refusals_for_want_of_money() {
     assert_shape(&answer, 402, "budget_exceeded");
     let said = answer.loopers();
     assert_eq!((said["level"].as_str(), said["window"].as_str()), (Some("team"), Some("weekly")), "{said}");
-    assert!(said["budget"].as_str().is_some_and(|budget| budget.contains("poor") || budget.starts_with("t_")), "{said}");
+    assert!(
+        said["budget"].as_str().is_some_and(|budget| budget.contains("poor") || budget.starts_with("t_")),
+        "{said}"
+    );
     world.assert_untouched().await;
 }
 
@@ -149,8 +166,10 @@ async fn answers_carry_our_headers() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "1", "--monthly", "500"]);
     let answer = world.chat(&key, &ask("tokens=5")).await.expect(200);
-    let amount = |name: &str| json::nano(&json!(answer.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", answer.head))));
-    let (held, cost, left) = (amount("x-loopers-held-usd"), amount("x-loopers-cost-usd"), amount("x-loopers-remaining-usd"));
+    let amount =
+        |name: &str| json::nano(&json!(answer.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", answer.head))));
+    let (held, cost, left) =
+        (amount("x-loopers-held-usd"), amount("x-loopers-cost-usd"), amount("x-loopers-remaining-usd"));
     assert_eq!(left, 1_000_000_000 - held, "after the hold");
     assert_eq!(cost, world.invoice().await.nano);
     assert_eq!(answer.header("x-loopers-remaining-window"), Some("key/daily"));

@@ -27,15 +27,51 @@ async fn a13_unmetered_routes_are_refused() {
     let key = world.rich();
     let body = ask("tokens=5").to_string();
     for path in [
-        "completions", "responses", "responses/compact", "images/generations", "images/edits", "audio/speech",
-        "audio/transcriptions", "videos", "batches", "files", "uploads", "fine_tuning/jobs", "evals", "assistants", "threads",
-        "threads/runs", "vector_stores", "containers", "conversations", "realtime", "realtime/sessions", "skills", "chatkit/sessions",
-        "decisions", "chat", "chat/completions/x", "embeddings/x", "", "v1/chat/completions", "organization/usage",
+        "completions",
+        "responses",
+        "responses/compact",
+        "images/generations",
+        "images/edits",
+        "audio/speech",
+        "audio/transcriptions",
+        "videos",
+        "batches",
+        "files",
+        "uploads",
+        "fine_tuning/jobs",
+        "evals",
+        "assistants",
+        "threads",
+        "threads/runs",
+        "vector_stores",
+        "containers",
+        "conversations",
+        "realtime",
+        "realtime/sessions",
+        "skills",
+        "chatkit/sessions",
+        "decisions",
+        "chat",
+        "chat/completions/x",
+        "embeddings/x",
+        "",
+        "v1/chat/completions",
+        "organization/usage",
     ] {
         let request = Request::post(&format!("/openai/v1/{path}"), body.clone()).bearer(&key.secret);
         world.send(&request).await.refused(404, "unknown_route");
     }
-    for path in ["/", "/openai", "/openai/", "/v1/chat/completions", "/chat/completions", "/admin/v1/keys", "/metrics", "/invoice", "/nobody/v1/chat/completions"] {
+    for path in [
+        "/",
+        "/openai",
+        "/openai/",
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/admin/v1/keys",
+        "/metrics",
+        "/invoice",
+        "/nobody/v1/chat/completions",
+    ] {
         let answer = world.send(&Request::post(path, body.clone()).bearer(&key.secret)).await;
         assert_eq!(answer.status, 404, "{path}: {}", answer.text());
     }
@@ -66,7 +102,23 @@ fn mutations() -> Vec<String> {
                 }
             }
         }
-        for end in ["/", "//", "/.", "/..", ";", "%20", "%00", ".", "~", "%0a", "%0d%0aX: y", "\\", "/%2e%2e/completions", "%3Fx", "%23"] {
+        for end in [
+            "/",
+            "//",
+            "/.",
+            "/..",
+            ";",
+            "%20",
+            "%00",
+            ".",
+            "~",
+            "%0a",
+            "%0d%0aX: y",
+            "\\",
+            "/%2e%2e/completions",
+            "%3Fx",
+            "%23",
+        ] {
             paths.push(format!("{path}{end}"));
         }
         for start in ["/x/..", "/.", "/", "/openai/..", "/%2e", "/openai/v1/models/../..", "//evil.test"] {
@@ -138,7 +190,10 @@ async fn a13_an_upgrade_is_refused() {
         let answer = world.send(&request).await;
         assert!((400..600).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
     }
-    let request = Request::chat(&ask("tokens=5")).bearer(&key.secret).header("connection", "upgrade").header("upgrade", "websocket");
+    let request = Request::chat(&ask("tokens=5"))
+        .bearer(&key.secret)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
     assert_ne!(world.send(&request).await.status, 101);
     world.assert_books_exact().await;
     assert!(!world.seen().await.iter().any(|r| r["headers"].to_string().contains("\"upgrade\"")));

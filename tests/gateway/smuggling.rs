@@ -29,26 +29,59 @@ async fn e47_two_framings_are_never_two_requests() {
         "POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {lp}\r\n"
     );
     let length = body.len();
-    let hidden = format!("POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {lp}\r\nContent-Length: {length}\r\n\r\n{body}");
+    let hidden = format!(
+        "POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {lp}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     let chunked_body = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
     let cases: Vec<(&str, String, bool)> = vec![
-        ("both framings", format!("{head}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked_body}", chunked_body.len()), true),
-        ("both framings, a request hidden", format!("{head}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked_body}{hidden}", chunked_body.len() + hidden.len()), true),
+        (
+            "both framings",
+            format!("{head}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked_body}", chunked_body.len()),
+            true,
+        ),
+        (
+            "both framings, a request hidden",
+            format!(
+                "{head}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked_body}{hidden}",
+                chunked_body.len() + hidden.len()
+            ),
+            true,
+        ),
         ("two lengths", format!("{head}Content-Length: {length}\r\nContent-Length: 3\r\n\r\n{body}"), false),
         ("two lengths in one", format!("{head}Content-Length: {length}, 3\r\n\r\n{body}"), false),
         ("a signed length", format!("{head}Content-Length: +{length}\r\n\r\n{body}"), false),
         ("a negative length", format!("{head}Content-Length: -1\r\n\r\n{body}"), false),
         ("a length that is none", format!("{head}Content-Length: {length}x\r\n\r\n{body}"), false),
         ("another encoding", format!("{head}Transfer-Encoding: xchunked\r\n\r\n{chunked_body}"), false),
-        ("encodings in the wrong order", format!("{head}Transfer-Encoding: chunked, identity\r\n\r\n{chunked_body}"), false),
-        ("two encodings", format!("{head}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n{chunked_body}"), false),
-        ("a blank before the colon", format!("{head}Transfer-Encoding : chunked\r\nContent-Length: {length}\r\n\r\n{body}"), false),
+        (
+            "encodings in the wrong order",
+            format!("{head}Transfer-Encoding: chunked, identity\r\n\r\n{chunked_body}"),
+            false,
+        ),
+        (
+            "two encodings",
+            format!("{head}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n{chunked_body}"),
+            false,
+        ),
+        (
+            "a blank before the colon",
+            format!("{head}Transfer-Encoding : chunked\r\nContent-Length: {length}\r\n\r\n{body}"),
+            false,
+        ),
         ("a folded header", format!("{head}X-A: b\r\n c\r\nContent-Length: {length}\r\n\r\n{body}"), false),
         ("a bad chunk size", format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n{body}\r\n0\r\n\r\n"), false),
-        ("a huge chunk size", format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{body}\r\n0\r\n\r\n"), false),
+        (
+            "a huge chunk size",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{body}\r\n0\r\n\r\n"),
+            false,
+        ),
         ("a NUL in a header", format!("{head}X-A: a\0b\r\nContent-Length: {length}\r\n\r\n{body}"), false),
         ("two hosts", format!("{head}Host: y\r\nContent-Length: {length}\r\n\r\n{body}"), false),
-        ("HTTP/1.0 with an encoding", format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked_body}").replace("HTTP/1.1", "HTTP/1.0"), false),
+        (
+            "HTTP/1.0 with an encoding",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked_body}").replace("HTTP/1.1", "HTTP/1.0"),
+            false,
+        ),
         ("garbage", "\0\u{1}\u{2}garbage\r\n\r\n".into(), false),
         ("a TLS hello", "\u{16}\u{3}\u{1}\0\u{5}hello".into(), false),
     ];
@@ -131,7 +164,8 @@ async fn e44_huge_heads_are_refused() {
     for request in [
         Request::chat(&ask("")).bearer(&key.secret).header("x-big", &"x".repeat(70_000)),
         Request::chat(&ask("")).bearer(&key.secret).header("x-big", &"x".repeat(900_000)),
-        Request::post(&format!("/openai/v1/chat/completions?{}", "x".repeat(100_000)), ask("").to_string()).bearer(&key.secret),
+        Request::post(&format!("/openai/v1/chat/completions?{}", "x".repeat(100_000)), ask("").to_string())
+            .bearer(&key.secret),
         many,
     ] {
         let mut conn = Conn::open(world.gateway()).await;

@@ -20,7 +20,9 @@ async fn assert_charged_in_full(world: &World, key: &Key, held: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c27_a_provider_that_ignores_its_limit_is_cut_without_usage() {
     let world = World::plain().await;
-    for script in ["usage=none", "usage=after_done", "usage=zero", "unicode=1", "crlf=1;comment=1", "burst=40", "split=11"] {
+    for script in
+        ["usage=none", "usage=after_done", "usage=zero", "unicode=1", "crlf=1;comment=1", "burst=40", "split=11"]
+    {
         world.reset_mock().await;
         world.forget_keys();
         let key = world.key(&["--daily", "1"]);
@@ -69,7 +71,10 @@ async fn c27_cut_mode_runs_until_the_money_is_used_up() {
     }
     // What cannot be cut is clamped or refused: no stream, or output that is not seen.
     let key = world.key(&["--daily", "0.001", "--overflow", "cut"]);
-    for body in [ask("tokens=100000"), with(ask_model("gpt-5-nano", "tokens=100000;reasoning=50000"), json!({ "stream": true }))] {
+    for body in [
+        ask("tokens=100000"),
+        with(ask_model("gpt-5-nano", "tokens=100000;reasoning=50000"), json!({ "stream": true })),
+    ] {
         let posts = world.invoice().await.posts;
         let answer = world.chat(&key, &body).await;
         if answer.status == 200 {
@@ -86,11 +91,29 @@ async fn c29_every_framing_is_read_and_passed_on() {
     let world = World::plain().await;
     let key = world.rich();
     for script in [
-        "crlf=1", "comment=1", "nospace=1", "crlf=1;comment=1;nospace=1", "split=1", "split=2;crlf=1", "split=3", "split=1000",
-        "burst=4", "burst=100", "burst=10;split=5", "chunk=40", "unicode=1", "unicode=1;split=1", "no_done=1", "usage=after_done",
-        "empty_choices=1", "tool_call=1", "reasoning=15", "rate=200",
+        "crlf=1",
+        "comment=1",
+        "nospace=1",
+        "crlf=1;comment=1;nospace=1",
+        "split=1",
+        "split=2;crlf=1",
+        "split=3",
+        "split=1000",
+        "burst=4",
+        "burst=100",
+        "burst=10;split=5",
+        "chunk=40",
+        "unicode=1",
+        "unicode=1;split=1",
+        "no_done=1",
+        "usage=after_done",
+        "empty_choices=1",
+        "tool_call=1",
+        "reasoning=15",
+        "rate=200",
     ] {
-        let answer = world.chat(&key, &with(streamed(&format!("tokens=40;{script}")), json!({ "max_tokens": 100 }))).await;
+        let answer =
+            world.chat(&key, &with(streamed(&format!("tokens=40;{script}")), json!({ "max_tokens": 100 }))).await;
         assert_eq!(answer.status, 200, "{script}: {}", answer.text());
         assert!(answer.complete, "{script}");
         let silent = if script.starts_with("reasoning") { 15 } else { 0 };
@@ -127,7 +150,12 @@ async fn c29_an_event_of_ten_megabytes() {
 async fn c32_slow_and_stalling_streams_are_waited_for() {
     let world = World::plain().await;
     let key = world.rich();
-    let scripts = ["tokens=12;rate=50;pause_at=5;pause_ms=7000", "tokens=3;rate=1", "tokens=5;first_ms=6000", "tokens=5;delay_headers_ms=6000"];
+    let scripts = [
+        "tokens=12;rate=50;pause_at=5;pause_ms=7000",
+        "tokens=3;rate=1",
+        "tokens=5;first_ms=6000",
+        "tokens=5;delay_headers_ms=6000",
+    ];
     let calls: Vec<_> = scripts
         .iter()
         .flat_map(|script| [streamed(script), ask(script)])
@@ -215,12 +243,12 @@ async fn c35_cut_under_burst_loses_nothing_that_was_metered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c36_what_stops_a_key_cuts_its_streams() {
     let world = World::new().redis().gateways(2).start().await;
-    let stops: [(&str, fn(&World, &Key)); 5] = [
-        ("revoke", |world, key| drop(world.cli_ok(&["keys", "revoke", &key.id]))),
-        ("pause", |world, key| drop(world.cli_ok(&["keys", "pause", &key.id]))),
-        ("kill", |world, key| drop(world.cli_ok(&["kill", &key.id]))),
-        ("limit 0", |world, key| drop(world.cli_ok(&["budget", "set", &key.id, "--daily", "0"]))),
-        ("kill all", |world, _| drop(world.cli_ok(&["kill", "--all"]))),
+    let stops: [(&str, &[&str]); 5] = [
+        ("revoke", &["keys", "revoke", "KEY"]),
+        ("pause", &["keys", "pause", "KEY"]),
+        ("kill", &["kill", "KEY"]),
+        ("limit 0", &["budget", "set", "KEY", "--daily", "0"]),
+        ("kill all", &["kill", "--all"]),
     ];
     for (what, stop) in stops {
         world.forget_keys();
@@ -234,7 +262,8 @@ async fn c36_what_stops_a_key_cuts_its_streams() {
             lives.push(live);
         }
         let held: u64 = lives.iter().map(held).sum();
-        stop(&world, &key);
+        let args: Vec<&str> = stop.iter().map(|arg| if *arg == "KEY" { key.id.as_str() } else { arg }).collect();
+        world.cli_ok(&args);
         let stopped = Instant::now();
         for live in lives {
             assert_cut(&live.finish().await);

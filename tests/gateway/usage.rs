@@ -11,12 +11,17 @@ const MODES: [&str; 11] =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c31_odd_usage_never_makes_a_call_cheaper_than_its_bill() {
     let world = World::plain().await;
-    for (model, script) in [("gpt-4o-mini", "tokens=40"), ("gpt-5-nano", "tokens=60;reasoning=30"), ("gpt-6-luna", "tokens=40;cached=5")] {
+    for (model, script) in
+        [("gpt-4o-mini", "tokens=40"), ("gpt-5-nano", "tokens=60;reasoning=30"), ("gpt-6-luna", "tokens=40;cached=5")]
+    {
         for stream in [false, true] {
             for mode in MODES {
                 let key = world.key(&["--daily", "0.05"]);
                 world.reset_mock().await;
-                let body = with(ask_model(model, &format!("{script};usage={mode}")), json!({ "stream": stream, "max_completion_tokens": 100 }));
+                let body = with(
+                    ask_model(model, &format!("{script};usage={mode}")),
+                    json!({ "stream": stream, "max_completion_tokens": 100 }),
+                );
                 let answer = world.chat(&key, &body).await;
                 world.settled().await;
                 let (invoice, books) = (world.invoice().await, world.books(&key).await);
@@ -38,7 +43,8 @@ async fn c31_embeddings_without_honest_usage() {
     for mode in MODES {
         let key = world.key(&["--daily", "0.01"]);
         world.reset_mock().await;
-        let request = Request::post("/openai/v1/embeddings", embed(&format!("a text [[mock usage={mode}]]")).to_string());
+        let request =
+            Request::post("/openai/v1/embeddings", embed(&format!("a text [[mock usage={mode}]]")).to_string());
         world.send(&request.bearer(&key.secret)).await;
         world.settled().await;
         let (invoice, books) = (world.invoice().await, world.books(&key).await);

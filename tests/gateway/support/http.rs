@@ -102,8 +102,6 @@ impl Request {
 pub struct Head {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// Interim answers (1xx) that came before.
-    pub interim: Vec<u16>,
 }
 
 impl Head {
@@ -287,9 +285,8 @@ impl Conn {
         }
     }
 
-    /// The next status line and headers; `None` when the peer closed instead.
+    /// The next status line and headers, interim ones (1xx) left out; `None` when the peer closed instead.
     pub async fn read_head(&mut self) -> Option<Head> {
-        let mut interim = Vec::new();
         loop {
             let status = self.line().await?.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
             let mut headers = Vec::new();
@@ -299,10 +296,9 @@ impl Conn {
                 headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
             if (100..200).contains(&status) && status != 101 {
-                interim.push(status);
                 continue;
             }
-            return Some(Head { status, headers, interim });
+            return Some(Head { status, headers });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, Books};
 
 /// A model that streams all that it bills.
 pub const CHAT: &str = "gpt-4o-mini";
@@ -57,7 +57,7 @@ pub fn finish_reason(answer: &Answer) -> String {
     let values = events.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
     values
         .filter_map(|event| event["choices"][0]["finish_reason"].as_str().map(str::to_owned))
-        .last()
+        .next_back()
         .unwrap_or_default()
 }
 
@@ -97,4 +97,29 @@ pub fn nano(value: &Value) -> u64 {
 /// Nano-dollars as the command line takes them.
 pub fn usd(nano: u64) -> String {
     format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000)
+}
+
+/// One window of a budget.
+pub fn read_window(window: &Value) -> Books {
+    let limit = &window["limit_usd"];
+    Books {
+        spent: nano(&window["spent_usd"]),
+        held: nano(&window["held_usd"]),
+        limit: (!limit.is_null()).then(|| nano(limit)),
+    }
+}
+
+/// The window of that level, in whatever wraps the list of levels.
+pub fn find_window(view: &Value, level: &str, window: &str) -> Option<Books> {
+    match view {
+        Value::Object(fields) => {
+            if let (Some(Value::String(l)), Some(Value::Array(windows))) = (fields.get("level"), fields.get("windows"))
+            {
+                return (l == level).then(|| windows.iter().find(|w| w["window"] == window)).flatten().map(read_window);
+            }
+            fields.values().find_map(|value| find_window(value, level, window))
+        }
+        Value::Array(items) => items.iter().find_map(|value| find_window(value, level, window)),
+        _ => None,
+    }
 }

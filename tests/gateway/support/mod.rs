@@ -1,5 +1,6 @@
 //! The vocabulary of these tests.
 
+pub mod builder;
 pub mod chaos;
 pub mod http;
 pub mod json;

@@ -1,7 +1,7 @@
 //! A world of its own for each test: mock provider, ledger, gateways, keys.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::builder::Builder;
 use super::chaos::Chaos;
 use super::http::{Answer, Conn, Live, Request};
-use super::json::nano;
-use super::process::{LOOPERS, Process, free_port, local, raise_file_limit};
+use super::json::{find_window, read_window};
+use super::process::{LOOPERS, Process, free_port, local};
 use super::{HANG, until, within};
 
 /// What the gateway's config says is the provider's key.
@@ -62,94 +63,6 @@ pub struct Gateway {
     config: PathBuf,
 }
 
-/// Says what a world looks like before it starts.
-pub struct Builder {
-    engine: Engine,
-    gateways: usize,
-    chaos: bool,
-    provider: Vec<(String, String)>,
-    sections: Vec<String>,
-    mock_args: Vec<String>,
-    base_url: Option<String>,
-}
-
-impl Builder {
-    pub fn engine(mut self, engine: Engine) -> Builder {
-        self.engine = engine;
-        self
-    }
-
-    pub fn redis(self) -> Builder {
-        self.engine(Engine::Redis)
-    }
-
-    pub fn file(self) -> Builder {
-        self.engine(Engine::File)
-    }
-
-    pub fn gateways(mut self, count: usize) -> Builder {
-        self.gateways = count;
-        self
-    }
-
-    /// Puts a proxy that can lose answers between the gateways and Redis.
-    pub fn chaos(mut self) -> Builder {
-        self.chaos = true;
-        self.redis()
-    }
-
-    /// One more option of `providers.openai`.
-    pub fn provider(mut self, name: &str, value: &str) -> Builder {
-        self.provider.push((name.into(), value.into()));
-        self
-    }
-
-    /// One more line of the config.
-    pub fn section(mut self, yaml: &str) -> Builder {
-        self.sections.push(yaml.into());
-        self
-    }
-
-    /// Another provider than the mock.
-    pub fn base_url(mut self, url: &str) -> Builder {
-        self.base_url = Some(url.into());
-        self
-    }
-
-    pub async fn start(self) -> World {
-        raise_file_limit();
-        let dir = tempfile::tempdir().expect("a directory");
-        let port = free_port();
-        let mut command = Command::new(LOOPERS);
-        command.args(["mock", "--listen", &local(port).to_string()]).args(&self.mock_args).current_dir(dir.path());
-        let mut mock = Process::start(command, dir.path(), "mock");
-        answers_200(&mut mock, local(port), "/invoice").await;
-        let mut world = World {
-            engine: self.engine,
-            builder: self,
-            redis: None,
-            redis_port: free_port(),
-            chaos: None,
-            mock_process: mock,
-            mock: local(port),
-            gateways: Vec::new(),
-            keys: Mutex::default(),
-            names: AtomicUsize::new(0),
-            dir,
-        };
-        if world.engine == Engine::Redis {
-            world.start_redis().await;
-        }
-        if world.builder.chaos {
-            world.chaos = Some(Chaos::before(local(world.redis_port)).await);
-        }
-        for _ in 0..world.builder.gateways {
-            world.add_gateway().await;
-        }
-        world
-    }
-}
-
 /// Running processes and the keys made so far.
 pub struct World {
     pub engine: Engine,
@@ -157,12 +70,12 @@ pub struct World {
     pub mock: SocketAddr,
     pub chaos: Option<Chaos>,
     pub dir: TempDir,
-    builder: Builder,
-    redis: Option<Process>,
-    redis_port: u16,
-    mock_process: Process,
-    keys: Mutex<Vec<Key>>,
-    names: AtomicUsize,
+    pub(super) builder: Builder,
+    pub(super) redis: Option<Process>,
+    pub(super) redis_port: u16,
+    pub(super) mock_process: Process,
+    pub(super) keys: Mutex<Vec<Key>>,
+    pub(super) names: AtomicUsize,
 }
 
 impl World {
@@ -173,15 +86,7 @@ impl World {
             Ok("redis") | Err(_) => Engine::Redis,
             Ok(other) => panic!("WORLD_LEDGER: {other}?"),
         };
-        Builder {
-            engine,
-            gateways: 1,
-            chaos: false,
-            provider: Vec::new(),
-            sections: Vec::new(),
-            mock_args: Vec::new(),
-            base_url: None,
-        }
+        Builder { engine, gateways: 1, chaos: false, provider: Vec::new(), sections: Vec::new(), mock_args: Vec::new() }
     }
 
     /// The ordinary world: one gateway.
@@ -227,7 +132,7 @@ impl World {
 
     fn write_config(&self, name: &str, port: u16, admin: u16, ledger_port: u16) -> PathBuf {
         let prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml");
-        let url = self.builder.base_url.clone().unwrap_or_else(|| format!("http://{}", self.mock));
+        let url = format!("http://{}", self.mock);
         let mut yaml = format!("listen: 127.0.0.1:{port}\n");
         yaml += &format!("admin: {{ listen: \"127.0.0.1:{admin}\", token: env:LOOPERS_ADMIN_TOKEN }}\n");
         yaml += &format!("ledger: {}\nprices: [{prices}]\n", self.ledger_url(ledger_port));
@@ -243,7 +148,7 @@ impl World {
         path
     }
 
-    fn command(config: &PathBuf) -> Command {
+    fn command(config: &Path) -> Command {
         let mut command = Command::new(LOOPERS);
         command.env("OPENAI_API_KEY", CONFIG_PROVIDER_KEY).env("LOOPERS_ADMIN_TOKEN", ADMIN_TOKEN);
         command.current_dir(config.parent().expect("a directory"));
@@ -262,7 +167,7 @@ impl World {
         self.gateways.push(gateway);
     }
 
-    fn serve(&self, name: &str, config: &PathBuf) -> Process {
+    fn serve(&self, name: &str, config: &Path) -> Process {
         let mut command = World::command(config);
         command.arg("serve").arg("--config").arg(config);
         Process::start(command, self.dir.path(), name)
@@ -479,31 +384,8 @@ impl World {
     }
 }
 
-fn read_window(window: &Value) -> Books {
-    let limit = &window["limit_usd"];
-    Books {
-        spent: nano(&window["spent_usd"]),
-        held: nano(&window["held_usd"]),
-        limit: (!limit.is_null()).then(|| nano(limit)),
-    }
-}
-
-/// The window of that level, in whatever wraps the list of levels.
-pub fn find_window(view: &Value, level: &str, window: &str) -> Option<Books> {
-    match view {
-        Value::Object(fields) => {
-            if let (Some(Value::String(l)), Some(Value::Array(windows))) = (fields.get("level"), fields.get("windows")) {
-                return (l == level).then(|| windows.iter().find(|w| w["window"] == window)).flatten().map(read_window);
-            }
-            fields.values().find_map(|value| find_window(value, level, window))
-        }
-        Value::Array(items) => items.iter().find_map(|value| find_window(value, level, window)),
-        _ => None,
-    }
-}
-
 /// Waits until a server answers 200 to a GET, while its process lives.
-async fn answers_200(process: &mut Process, addr: SocketAddr, path: &str) {
+pub(super) async fn answers_200(process: &mut Process, addr: SocketAddr, path: &str) {
     until(&format!("{addr}{path} answers 200"), async || {
         process.assert_alive();
         let Ok(mut conn) = Conn::try_open(addr).await else { return false };
