@@ -17,6 +17,7 @@ mod faults;
 mod hangups;
 mod key_sources;
 mod mixed;
+mod prices;
 mod race;
 mod refusals;
 mod routes;
