@@ -9,7 +9,6 @@ pub mod redis;
 pub mod rules;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -98,6 +98,17 @@ impl Call {
     }
 }
 
+/// How much output may pass before an answer is cut. Counts are output tokens, all samples together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ceiling {
+    /// The provider was told a limit that the hold pays for: cut only what *certainly* has more, so that no honest stream is cut.
+    /// Certain is the exact count of the text that was streamed, or one token for each piece of it where no tokenizer is public.
+    Certain(u64),
+    /// The hold does not pay for all that the provider may generate (cut mode): cut what *may* have more. Counted by bytes,
+    /// and by the tokenizer, where one is public, when the bytes reach the ceiling.
+    Possible(u64),
+}
+
 /// What one piece of an answer meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -168,10 +179,8 @@ pub trait Provider: Send + Sync {
     /// Reads the body of a metered request strictly, and bounds it.
     fn read(&self, route: Route, path: &str, body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject>;
 
-    /// A reader for the answer to a call. `event_stream`: the answer said `text/event-stream`. `output_ceiling`: the most output
-    /// tokens (all samples together) that may pass; the reader counts by an upper bound, and only when that crosses the
-    /// ceiling, by the exact tokenizer where there is one.
-    fn answer(&self, route: Route, call: &Call, event_stream: bool, output_ceiling: u64) -> Box<dyn AnswerReader>;
+    /// A reader for the answer to a call. `event_stream`: the answer said `text/event-stream`.
+    fn answer(&self, route: Route, call: &Call, event_stream: bool, ceiling: Ceiling) -> Box<dyn AnswerReader>;
 
     /// The header that carries the provider's key: name and value.
     fn credential(&self, key: &str) -> (&'static str, String);

@@ -1,0 +1,59 @@
+# make demo    build, and watch a budget hold on real HTTP calls (ARGS=--json for one JSON object)
+# make test    every test: Rust, then the official OpenAI SDK for Python
+# make help    the other targets
+
+SHELL := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO := cargo
+LOCKED := --locked
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 600
+
+.PHONY: help demo test test-rust test-sdk bench lint doc fuzz clean
+
+help:
+	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
+	@echo 'make test      Rust tests, then the OpenAI SDK test'
+	@echo 'make test-sdk  the OpenAI SDK test alone'
+	@echo 'make bench     requests/s and CPU per request: direct, nginx, plain Pingora, Loopers'
+	@echo 'make lint      rustfmt, clippy, licences and duplicates of dependencies'
+	@echo 'make doc       API documentation, warnings denied'
+	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make clean     remove target/ and .venv/'
+
+# Nothing but the demo writes to stdout: set-up and cargo write to stderr.
+demo:
+	@scripts/setup.sh build
+	@$(CARGO) build $(LOCKED) --release --bin loopers 1>&2
+	@$(TARGET)/release/loopers demo $(ARGS)
+
+test: test-rust test-sdk
+
+test-rust:
+	@scripts/setup.sh test
+	$(CARGO) test $(LOCKED)
+
+test-sdk:
+	@scripts/setup.sh sdk
+	$(CARGO) build $(LOCKED) --bin loopers
+	LOOPERS_BIN=$(TARGET)/debug/loopers .venv/bin/python tests/sdk/python/test_openai_sdk.py $(ARGS)
+
+bench:
+	@scripts/setup.sh bench
+	loadtest/bench.sh $(ARGS)
+
+lint:
+	$(CARGO) fmt --check
+	CLIPPY_CONF_DIR=.ci $(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	python3 scripts/check_deps.py
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --no-deps
+
+fuzz:
+	@scripts/setup.sh build
+	LOOPERS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --release --test fuzz -- --nocapture --test-threads=2
+
+clean:
+	$(CARGO) clean
+	rm -rf .venv

@@ -1,0 +1,227 @@
+//! From the text of a config to settings, with every problem on the way.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file::{Document, Section};
+use super::settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
+use super::values::{self, World};
+use super::{ConfigErrors, Environment, Limits, Loaded, Problem, Purpose};
+use crate::clock::Calendar;
+use crate::pricing::PriceTable;
+use crate::provider;
+use crate::secret::Secret;
+
+const OPENAI_KEY: &str = "env:OPENAI_API_KEY";
+/// Where providers with one address for everybody are reached.
+const PUBLIC: [(&str, &str); 1] = [("openai", "https://api.openai.com")];
+/// Tokens shorter than this can be guessed.
+const TOKEN_CHARS_LEAST: usize = 16;
+
+pub(super) fn build(
+    file: &Path,
+    text: &str,
+    environment: Environment<'_>,
+    purpose: Purpose,
+) -> Result<Loaded, ConfigErrors> {
+    let doc = Document::new(file, text).map_err(|problem| ConfigErrors(vec![problem]))?;
+    let world = World { folder: file.parent().unwrap_or(Path::new("")), environment, purpose };
+    let settings = read(&doc, &world);
+    let (problems, warnings) = doc.findings();
+    if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(ConfigErrors(problems)) }
+}
+
+/// Without a config, OpenAI's key is that of its usual variable, if it is there.
+pub(super) fn openai_key(settings: &mut Settings, environment: Environment<'_>) {
+    let world = World { folder: Path::new(""), environment, purpose: Purpose::Serve };
+    if let Some(openai) = settings.providers.get_mut("openai") {
+        openai.key = world.secret(OPENAI_KEY).ok().flatten();
+    }
+}
+
+fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
+    let mut root = doc.root();
+    let listen = root.parsed("listen", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), values::address);
+    let admin = admin(root.section("admin"), world);
+    if listen.port() == admin.listen.port() && listen.port() != 0 {
+        root.problem("listen", format!("port {} is also that of admin.listen; they must differ", listen.port()));
+    }
+    let ledger = root.parsed("ledger", LedgerUrl::File(world.path("loopers.db")), |text| world.ledger(text));
+    let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
+        Calendar::in_zone(name).map(|calendar| (calendar, name.to_string())).map_err(|e| e.to_string())
+    });
+    let prices = prices(doc, &mut root, world);
+    let providers = match root.given("providers") {
+        Some(section) => providers(section, world),
+        None => BTreeMap::from([("openai".into(), provider("openai", doc.nothing(), world))]),
+    };
+    let limits = limits(root.section("limits"));
+    let mut headers = root.section("headers");
+    let expose_headers = headers.flag("expose", true);
+    headers.close();
+    let tls = root.given("tls").and_then(|section| tls(section, world));
+    root.close();
+    Settings { listen, admin, ledger, calendar, time_zone, prices, providers, limits, expose_headers, tls }
+}
+
+fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
+    let listen = section.parsed("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)), values::address);
+    let token = secret(&mut section, "token", world, |found| {
+        (found.expose().len() < TOKEN_CHARS_LEAST)
+            .then(|| format!("is shorter than {TOKEN_CHARS_LEAST} characters and may be guessed"))
+    });
+    section.close();
+    AdminSettings { listen, token }
+}
+
+/// A field that refers to a secret. `doubt` says what is wrong, though allowed, with the secret found.
+fn secret(
+    section: &mut Section<'_>,
+    name: &str,
+    world: &World<'_>,
+    doubt: impl Fn(&Secret) -> Option<String>,
+) -> Option<Secret> {
+    let entry = section.text(name)?;
+    match world.secret(&entry.value) {
+        Ok(found) => {
+            if let Some(doubt) = found.as_ref().and_then(doubt) {
+                entry.warning(doubt);
+            }
+            found
+        }
+        Err(problem) => {
+            entry.problem(problem);
+            None
+        }
+    }
+}
+
+fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<PriceTable> {
+    let mut files = Vec::new();
+    for entry in root.texts("prices") {
+        let path = world.path(&entry.value);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => files.push((path, text)),
+            Err(error) => entry.problem(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+    if files.is_empty() {
+        return Arc::new(PriceTable::builtin());
+    }
+    match PriceTable::load(&files) {
+        Ok(table) => Arc::new(table),
+        Err(errors) => {
+            for error in errors {
+                let line = error.line;
+                doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
+            }
+            Arc::new(PriceTable::builtin())
+        }
+    }
+}
+
+fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {
+    let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
+    let mut found = BTreeMap::new();
+    for name in section.names() {
+        let known_here = known.contains(&name.as_str());
+        if !known_here {
+            section.problem(&name, format!("is not a provider of this version; known: {}", known.join(", ")));
+        }
+        let inner = section.section(&name);
+        if known_here {
+            found.insert(name.clone(), provider(&name, inner, world));
+        }
+    }
+    if found.is_empty() {
+        section.problem(known.first().unwrap_or(&"openai"), "no provider is configured");
+    }
+    section.close();
+    found
+}
+
+fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> ProviderSettings {
+    let base_url = base_url(name, &mut section);
+    let key = secret(&mut section, "key", world, |_| None);
+    let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
+    let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
+    let http2 = section.flag("http2", true);
+    let ca_file = section.parsed("ca_file", None, |text| world.readable(text).map(Some));
+    let keep_alive = time(&mut section, "keep_alive", 30, 0..=600);
+    let mut timeouts = section.section("timeouts");
+    let connect_timeout = time(&mut timeouts, "connect", 5, 0..=120);
+    let first_byte_timeout = time(&mut timeouts, "first_byte", 600, 1..=3600);
+    let between_chunks_timeout = time(&mut timeouts, "between_chunks", 300, 1..=3600);
+    timeouts.close();
+    section.close();
+    ProviderSettings {
+        name: name.into(),
+        base_url,
+        key,
+        on_disconnect,
+        allow_fields,
+        connect_timeout,
+        first_byte_timeout,
+        between_chunks_timeout,
+        keep_alive,
+        http2,
+        ca_file,
+    }
+}
+
+fn base_url(provider: &str, section: &mut Section<'_>) -> BaseUrl {
+    let nowhere = BaseUrl { tls: true, host: String::new(), port: 443, path: String::new() };
+    let Some(entry) = section.text("base_url") else {
+        let public = PUBLIC.iter().find(|(name, _)| *name == provider);
+        return public.and_then(|(_, url)| values::base_url(url).ok()).unwrap_or_else(|| {
+            section.problem("base_url", "is missing: it says where calls are sent");
+            nowhere
+        });
+    };
+    match values::base_url(&entry.value) {
+        Ok(url) => {
+            if url.path.ends_with("/v1") {
+                entry.warning("ends with /v1, which requests carry themselves: calls will go to …/v1/v1/…");
+            }
+            url
+        }
+        Err(problem) => {
+            entry.problem(problem);
+            nowhere
+        }
+    }
+}
+
+fn time(section: &mut Section<'_>, name: &str, default: u64, seconds: std::ops::RangeInclusive<u64>) -> Duration {
+    let least = Duration::from_secs(*seconds.start());
+    let most = Duration::from_secs(*seconds.end());
+    section.parsed(name, Duration::from_secs(default), |text| values::duration(text, least, most))
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let limits = Limits::read(&mut section);
+    let largest = limits.body_bytes.max(limits.answer_bytes);
+    if limits.buffered_bytes < largest {
+        let needed = "must not be less than body_bytes and answer_bytes, or the largest call could never run";
+        section.problem("buffered_bytes", format!("{needed}: at least {largest}"));
+    }
+    section.close();
+    limits
+}
+
+fn tls(mut section: Section<'_>, world: &World<'_>) -> Option<TlsFiles> {
+    let mut file = |name: &str| {
+        let Some(entry) = section.text(name) else {
+            section.problem(name, "is missing: TLS needs both `cert` and `key`, as PEM files");
+            return None;
+        };
+        world.readable(&entry.value).map_err(|problem| entry.problem(problem)).ok()
+    };
+    let files = (file("cert"), file("key"));
+    section.close();
+    let (Some(cert), Some(key)) = files else { return None };
+    Some(TlsFiles { cert, key })
+}

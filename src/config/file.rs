@@ -1,0 +1,397 @@
+//! The YAML text: typed access that collects every problem, and the line of each.
+//!
+//! A missing field takes its default; a wrong one takes it too, after its problem was written down, so that reading goes
+//! on to the next. What nobody asked for is an unknown field.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_yaml::{Mapping, Value};
+
+use super::Problem;
+
+/// One step from a YAML node to one inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The value of a key.
+    Key(String),
+    /// The item of a list.
+    Item(usize),
+}
+
+/// A config file that is being read.
+pub(super) struct Document<'a> {
+    file: &'a Path,
+    text: &'a str,
+    root: Value,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the text. A text that is not YAML is one problem.
+    pub fn new(file: &'a Path, text: &'a str) -> Result<Self, Problem> {
+        let root = serde_yaml::from_str(text).map_err(|error| syntax_problem(file, text, &error))?;
+        Ok(Document { file, text, root, problems: RefCell::default(), warnings: RefCell::default() })
+    }
+
+    /// The whole file.
+    pub fn root(&self) -> Section<'_> {
+        Section::new(self, Vec::new(), self.root.clone())
+    }
+
+    /// A section in which every field is missing.
+    pub fn nothing(&self) -> Section<'_> {
+        Section::new(self, Vec::new(), Value::Null)
+    }
+
+    /// Everything found so far: problems, then warnings.
+    pub fn findings(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems.into_inner(), self.warnings.into_inner())
+    }
+
+    /// Writes down a problem of another file.
+    pub fn foreign(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn finding(&self, path: &[Step], shown: String, problem: String) -> Problem {
+        let line = (0..=path.len()).rev().find_map(|steps| line_of(self.text, &path[..steps]));
+        Problem { file: self.file.to_path_buf(), line: line.filter(|_| !path.is_empty()), path: shown, problem }
+    }
+}
+
+/// A value and where it stands.
+pub(super) struct Entry<'d, T> {
+    doc: &'d Document<'d>,
+    path: Vec<Step>,
+    /// The value.
+    pub value: T,
+}
+
+impl<T> Entry<'_, T> {
+    /// Writes down what is wrong with the value.
+    pub fn problem(&self, problem: impl Into<String>) {
+        let finding = self.doc.finding(&self.path, dotted(&self.path), problem.into());
+        self.doc.problems.borrow_mut().push(finding);
+    }
+
+    /// Writes down what is probably not meant.
+    pub fn warning(&self, problem: impl Into<String>) {
+        let finding = self.doc.finding(&self.path, dotted(&self.path), problem.into());
+        self.doc.warnings.borrow_mut().push(finding);
+    }
+}
+
+/// A mapping whose fields are taken out one by one.
+pub(super) struct Section<'d> {
+    doc: &'d Document<'d>,
+    path: Vec<Step>,
+    fields: Mapping,
+    asked: BTreeSet<String>,
+}
+
+impl<'d> Section<'d> {
+    fn new(doc: &'d Document<'d>, path: Vec<Step>, value: Value) -> Self {
+        let fields = match value {
+            Value::Mapping(fields) => fields,
+            Value::Null => Mapping::new(),
+            other => {
+                let wrong = Entry { doc, path: path.clone(), value: () };
+                wrong.problem(format!("must be a section of `name: value` lines, not {}", kind(&other)));
+                Mapping::new()
+            }
+        };
+        Section { doc, path, fields, asked: BTreeSet::new() }
+    }
+
+    /// The value of a field, unless it is missing or empty.
+    fn take(&mut self, name: &str) -> Option<Entry<'d, Value>> {
+        self.asked.insert(name.to_string());
+        let value = self.fields.remove(name)?;
+        let mut path = self.path.clone();
+        path.push(Step::Key(name.to_string()));
+        (!value.is_null()).then_some(Entry { doc: self.doc, path, value })
+    }
+
+    /// A field that is a section of its own; empty when it is missing.
+    pub fn section(&mut self, name: &str) -> Section<'d> {
+        self.given(name).unwrap_or_else(|| {
+            let mut path = self.path.clone();
+            path.push(Step::Key(name.to_string()));
+            Section::new(self.doc, path, Value::Null)
+        })
+    }
+
+    /// A field that is a section of its own, if it is there.
+    pub fn given(&mut self, name: &str) -> Option<Section<'d>> {
+        self.take(name).map(|entry| Section::new(entry.doc, entry.path, entry.value))
+    }
+
+    /// The names of all fields that were not taken yet and look like names.
+    pub fn names(&self) -> Vec<String> {
+        self.fields.keys().filter_map(|key| plain_name(key).map(str::to_string)).collect()
+    }
+
+    /// A field that is text.
+    pub fn text(&mut self, name: &str) -> Option<Entry<'d, String>> {
+        text(self.take(name)?)
+    }
+
+    /// A field that is text of a certain form; `default` when it is missing or wrong.
+    pub fn parsed<T>(&mut self, name: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+        let Some(entry) = self.text(name) else { return default };
+        parse(&entry.value).unwrap_or_else(|problem| {
+            entry.problem(problem);
+            default
+        })
+    }
+
+    /// A field that is a whole number.
+    pub fn number(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        let Some(entry) = self.take(name) else { return default };
+        match entry.value.as_u64() {
+            Some(number) if range.contains(&number) => number,
+            _ => {
+                entry.problem(format!("must be a whole number from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    /// A field that is `true` or `false`.
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        let Some(entry) = self.take(name) else { return default };
+        entry.value.as_bool().unwrap_or_else(|| {
+            entry.problem("must be true or false");
+            default
+        })
+    }
+
+    /// A field that is a list of texts.
+    pub fn texts(&mut self, name: &str) -> Vec<Entry<'d, String>> {
+        let Some(entry) = self.take(name) else { return Vec::new() };
+        let Value::Sequence(items) = entry.value else {
+            let wrong = kind(&entry.value);
+            entry.problem(format!("must be a list such as [a, b], not {wrong}"));
+            return Vec::new();
+        };
+        let located = items.into_iter().enumerate().map(|(i, value)| {
+            let mut path = entry.path.clone();
+            path.push(Step::Item(i));
+            Entry { doc: entry.doc, path, value }
+        });
+        located.filter_map(text).collect()
+    }
+
+    /// Writes down a problem of one field, present or not.
+    pub fn problem(&self, name: &str, problem: impl Into<String>) {
+        let mut path = self.path.clone();
+        path.push(Step::Key(name.to_string()));
+        Entry { doc: self.doc, path, value: () }.problem(problem);
+    }
+
+    /// Every field that is left is unknown.
+    pub fn close(self) {
+        for key in self.fields.keys() {
+            let mut path = self.path.clone();
+            // A name that is no plain word may be a secret that was typed without a space after its colon: never shown.
+            let Some(name) = plain_name(key) else {
+                let entry = Entry { doc: self.doc, path, value: () };
+                entry.problem("a field name must be a plain word, followed by a colon and a space");
+                continue;
+            };
+            path.push(Step::Key(name.to_string()));
+            let near =
+                self.asked.iter().min_by_key(|known| distance(known, name)).filter(|known| distance(known, name) <= 2);
+            let all: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", all.join(", ")),
+            };
+            Entry { doc: self.doc, path, value: () }.problem(format!("unknown field; {hint}"));
+        }
+    }
+}
+
+fn text(entry: Entry<'_, Value>) -> Option<Entry<'_, String>> {
+    match entry.value {
+        Value::String(value) => Some(Entry { doc: entry.doc, path: entry.path, value }),
+        ref other => {
+            entry.problem(format!("must be text, not {}; put it in quotes if it is meant so", kind(other)));
+            None
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Sequence(_) => "a list",
+        Value::Mapping(_) => "a section",
+        Value::Tagged(_) => "a tagged value",
+    }
+}
+
+fn plain_name(key: &Value) -> Option<&str> {
+    let name = key.as_str()?;
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    (plain && !name.is_empty() && name.len() <= 24).then_some(name)
+}
+
+fn dotted(path: &[Step]) -> String {
+    let mut shown = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if shown.is_empty() => shown.push_str(key),
+            Step::Key(key) => shown.push_str(&format!(".{key}")),
+            Step::Item(i) => shown.push_str(&format!("[{i}]")),
+        }
+    }
+    shown
+}
+
+/// Letters to insert, remove or replace to get from one name to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn syntax_problem(file: &Path, text: &str, error: &serde_yaml::Error) -> Problem {
+    let line = error.location().map(|at| at.line());
+    let typed = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+    let hint = if typed.contains("memory:") { "; write the ledger as \"memory:\", in quotes" } else { "" };
+    // The parser's own words name a place and a rule, never a value; a duplicate key is the exception, and is kept short.
+    let said = error.to_string();
+    let said = if said.contains("duplicate entry") { "a field is given twice".to_string() } else { said };
+    Problem { file: file.to_path_buf(), line, path: String::new(), problem: format!("not valid YAML: {said}{hint}") }
+}
+
+/// The line on which the node at the end of `path` begins: that of its key, or of the list item.
+///
+/// The parser tells where it stands only when something fails. So a second reading walks down `path` and fails on purpose.
+fn line_of(text: &str, path: &[Step]) -> Option<usize> {
+    let error = Walk(path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+    error.location().map(|at| at.line())
+}
+
+struct Walk<'p>(&'p [Step]);
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the place that is looked for")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((Step::Key(name), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
+        while let Some(found) = map.next_key_seed(Named { name, stop: rest.is_empty() })? {
+            if found {
+                map.next_value_seed(Walk(rest))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Some((Step::Item(place), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
+        for _ in 0..*place {
+            seq.next_element::<IgnoredAny>()?;
+        }
+        seq.next_element_seed(Walk(rest))?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+struct Named<'p> {
+    name: &'p str,
+    stop: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Named<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
+        let found = key == self.name;
+        if found && self.stop { Err(E::custom("here")) } else { Ok(found) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str, path: &[&str]) -> Option<usize> {
+        let path: Vec<Step> =
+            path.iter().map(|step| step.parse().map_or_else(|_| Step::Key(step.to_string()), Step::Item)).collect();
+        line_of(text, &path)
+    }
+
+    #[test]
+    fn a_line_is_found_in_every_style_of_yaml() {
+        let text = "# head\na: 1\nb:\n  c: x\n  d: [p,\n      q]\ne: { f: 1,\n  g: { h: 2 } }\n\"k\":\n  - one\n  - two: |\n      text\n    x: 1\n";
+        for (path, expected) in [
+            (&["a"][..], 2),
+            (&["b"], 3),
+            (&["b", "c"], 4),
+            (&["b", "d"], 5),
+            (&["b", "d", "0"], 5),
+            (&["b", "d", "1"], 6),
+            (&["e", "f"], 7),
+            (&["e", "g", "h"], 8),
+            (&["k", "0"], 10),
+            (&["k", "1", "x"], 13),
+        ] {
+            assert_eq!(line(text, path), Some(expected), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        for (a, b, expected) in
+            [("listen", "listen", 0), ("listen", "lissen", 1), ("admin", "amdin", 2), ("", "abc", 3)]
+        {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The config as the program uses it: checked, complete and never changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Limits;
+use crate::clock::Calendar;
+use crate::pricing::PriceTable;
+use crate::secret::Secret;
+
+/// Everything that a gateway or a command needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The control plane.
+    pub admin: AdminSettings,
+    /// Where the books are.
+    pub ledger: LedgerUrl,
+    /// The zone of the five windows.
+    pub calendar: Calendar,
+    /// The zone's name.
+    pub time_zone: String,
+    /// All prices in force.
+    pub prices: Arc<PriceTable>,
+    /// The providers that may be called, by name.
+    pub providers: BTreeMap<String, ProviderSettings>,
+    /// Sizes, times and numbers that bound every queue, buffer and wait.
+    pub limits: Limits,
+    /// Whether answers carry the `X-Loopers-*` headers.
+    pub expose_headers: bool,
+    /// TLS for `listen`, if it is wanted.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where operators connect.
+    pub listen: SocketAddr,
+    /// What `/admin` routes ask for. Without one they all answer 403.
+    pub token: Option<Secret>,
+}
+
+/// Where the books are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum LedgerUrl {
+    /// A file of this machine.
+    File(PathBuf),
+    /// This process only; forgotten when it ends.
+    Memory,
+    /// A Redis or Valkey server or cluster, as a URL that may hold a password.
+    Redis(String),
+}
+
+impl fmt::Display for LedgerUrl {
+    /// As in the config, without any password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LedgerUrl::File(path) => write!(f, "file:{}", path.display()),
+            LedgerUrl::Memory => f.write_str("memory:"),
+            LedgerUrl::Redis(url) => match (url.find("://"), url.rfind('@')) {
+                (Some(scheme), Some(at)) if at > scheme => write!(f, "{}***{}", &url[..scheme + 3], &url[at..]),
+                _ => f.write_str(url),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for LedgerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerUrl({self})")
+    }
+}
+
+/// What happens upstream when the client leaves in the middle of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// The answer is read to its usage, which is charged exactly.
+    Drain,
+    /// The provider is dropped, and what was generated is charged.
+    Cancel,
+}
+
+/// One provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderSettings {
+    /// Its name: the first path segment of its routes.
+    pub name: String,
+    /// Where calls are sent.
+    pub base_url: BaseUrl,
+    /// The real key. Without one, the request has to bring it.
+    pub key: Option<Secret>,
+    /// What happens when the client leaves.
+    pub on_disconnect: OnDisconnect,
+    /// Request fields that the operator admits beyond the known ones.
+    pub allow_fields: Vec<String>,
+    /// The longest wait for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// The longest wait for the first byte of an answer.
+    pub first_byte_timeout: Duration,
+    /// The longest wait between two pieces of an answer.
+    pub between_chunks_timeout: Duration,
+    /// How long an idle connection is kept for the next call.
+    pub keep_alive: Duration,
+    /// Whether HTTP/2 may be spoken with it.
+    pub http2: bool,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A scheme, a host and a path that go before every route of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// True for `https`.
+    pub tls: bool,
+    /// Name or address, in lower case, an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What goes before a route's own path: empty, or `/…` without a slash at its end.
+    pub path: String,
+}
+
+impl BaseUrl {
+    /// The value of the `Host` header: the port only where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let own = if self.tls { 443 } else { 80 };
+        if self.port == own { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
+    }
+}
+
+/// Certificate chain and private key of a listener, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}

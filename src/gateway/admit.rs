@@ -1,0 +1,272 @@
+//! Takes a call's worst case from the budgets, or the largest part of it that makes sense, before anything is sent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora::proxy::Session;
+
+use super::app::App;
+use super::client::ClientLink;
+use super::hold::Hold;
+use super::intake::{self, SessionHeaders};
+use super::refusal::Refusal;
+use super::running::CutSwitch;
+use crate::config::Settings;
+use crate::ledger::{Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict};
+use crate::money::{ExactCost, Money};
+use crate::observe::metrics;
+use crate::pricing::ModelPrice;
+use crate::provider::{Call, Ceiling};
+use crate::secret::KeyHash;
+
+/// Tokens that a provider may have on their way when a stream is cut in `cut` mode, and so many per hundred on top: a model's own
+/// way to write a text can take a little more tokens than the tokenizer's shortest.
+const IN_FLIGHT_TOKENS: u64 = 64;
+const IN_FLIGHT_PER_CENT: u64 = 5;
+/// Bodies above this are tokenized off the workers.
+const TOKENIZE_INLINE_BYTES_MAX: u64 = 32 * 1024;
+/// How often a reserve starts over when the key's record changes meanwhile.
+const ATTEMPTS_MAX: usize = 4;
+
+/// A call that may go out.
+pub struct Admitted {
+    /// The money.
+    pub hold: Hold,
+    /// The output limit a sample that was put into the body, if it was lowered.
+    pub clamped_to: Option<u64>,
+    /// How much output the hold pays for.
+    pub ceiling: Ceiling,
+    /// The tightest budget after the hold.
+    pub remaining: Option<Remaining>,
+    /// Ends the call from outside.
+    pub switch: Arc<CutSwitch>,
+}
+
+/// Why a call may not go out.
+pub enum Denied {
+    /// The client gets this answer.
+    Refused(Refusal),
+    /// The client left while the ledger was asked.
+    Gone(Box<pingora::Error>),
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Denied::Refused(refusal)
+    }
+}
+
+/// Everything that an admission needs to know of a request.
+pub struct Request<'a> {
+    /// The shared state.
+    pub app: &'a Arc<App>,
+    /// This request's snapshot of the config.
+    pub settings: &'a Settings,
+    /// The provider's name.
+    pub provider: &'static str,
+    /// Hash of the key that was presented.
+    pub key: KeyHash,
+    /// What the request says of its session; `None` for calls that cost nothing, which are no steps of a session.
+    pub session: Option<&'a SessionHeaders>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The client's connection, if the call has it for itself (HTTP/1).
+    pub link: Option<Arc<ClientLink>>,
+}
+
+/// The key, as remembered or as the ledger has it.
+pub async fn key_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, Refusal> {
+    match app.keys.get(hash) {
+        Some(view) => Ok(view),
+        None => fresh_view(app, hash).await,
+    }
+}
+
+/// The key as the ledger has it now.
+pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, Refusal> {
+    let started = Instant::now();
+    let found = app.ledger.key_by_hash(hash).await;
+    metrics::ledger("key_by_hash", started.elapsed());
+    match found {
+        Ok(Some(view)) => {
+            let view = Arc::new(view);
+            app.keys.put(view.clone());
+            Ok(view)
+        }
+        Ok(None) => {
+            app.keys.forget(hash);
+            Err(Refusal::invalid_key())
+        }
+        Err(error) => Err(ledger_down(&error)),
+    }
+}
+
+/// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
+pub async fn admit(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>, call: &Arc<Call>) -> Result<Admitted, Denied> {
+    let full = call.bound(call.input_max, call.output_max);
+    let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
+    match taking.take(session, full, full).await? {
+        Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
+        Err(refused) if !is_budget(&refused) => return Err(taking.refusal(refused, full).into()),
+        Err(_) => {}
+    }
+    let input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
+    let most = call.bound(input, call.output_max);
+    let overflow = match taking.view.key.policy.overflow {
+        Overflow::Cut if !call.cuttable => Overflow::Clamp,
+        overflow => overflow,
+    };
+    let least = match overflow {
+        Overflow::Refuse => most,
+        Overflow::Clamp => call.bound(input, call.output_min),
+        Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
+    };
+    match taking.take(session, least, most).await? {
+        Ok((hold, held)) => Ok(admitted(request, call, input, hold, held, most, overflow == Overflow::Cut)),
+        Err(refused) => Err(taking.refusal(refused, least).into()),
+    }
+}
+
+/// Admits a call that costs nothing, such as a list of models: key, states and expiry are checked in the same atomic step.
+pub async fn admit_free(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
+    let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
+    match taking.take(session, Money::ZERO, Money::ZERO).await? {
+        Ok((hold, _)) => {
+            hold.settle(crate::ledger::Charge::Exact(Money::ZERO));
+            Ok(())
+        }
+        Err(refused) => Err(taking.refusal(refused, Money::ZERO).into()),
+    }
+}
+
+fn is_budget(refused: &LedgerRefusal) -> bool {
+    matches!(refused, LedgerRefusal::Budget(_) | LedgerRefusal::SessionBudget { .. })
+}
+
+fn ledger_down(error: &LedgerError) -> Refusal {
+    metrics::ledger_up(false);
+    log::error!("a call was refused: {error}");
+    Refusal::ledger_unavailable()
+}
+
+/// Tokens to allow for beyond `tokens` that were counted.
+pub fn in_flight(tokens: u64) -> u64 {
+    IN_FLIGHT_TOKENS.saturating_add(tokens.saturating_mul(IN_FLIGHT_PER_CENT) / 100)
+}
+
+async fn exact_input(call: &Arc<Call>) -> Option<u64> {
+    if call.input_max <= TOKENIZE_INLINE_BYTES_MAX {
+        return call.body.exact_input();
+    }
+    let call = call.clone();
+    tokio::task::spawn_blocking(move || call.body.exact_input()).await.ok().flatten()
+}
+
+/// What a hold means for the call: the output limit to forward, and the output it pays for.
+fn admitted(request: &Request<'_>, call: &Call, input: u64, hold: Hold, held: Held, most: Money, cut: bool) -> Admitted {
+    let short = held.granted < most;
+    let clamped_to = if short && !cut { call.output_within(input, held.granted) } else { None };
+    let paid = output_paid(&call.price, input, held.granted);
+    let ceiling = if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
+    let switch = CutSwitch::new(request.link.clone());
+    request.app.running.add(hold.at(), switch.clone());
+    Admitted { hold, clamped_to, ceiling, remaining: held.remaining, switch }
+}
+
+/// Output tokens, all samples together, that `money` pays for beside `input` input tokens.
+fn output_paid(price: &ModelPrice, input: u64, money: Money) -> u64 {
+    let spent: ExactCost = price.worst_text(input, 0);
+    spent.units_within(money, price.worst_output_rate(input)).unwrap_or(u64::MAX)
+}
+
+/// One or more attempts to take money for one call.
+struct Taking<'a, 'b> {
+    request: &'a Request<'b>,
+    view: Arc<KeyView>,
+    /// The model, where the call names one.
+    model: Option<Arc<str>>,
+    /// `provider/model` of the price table.
+    id: Arc<str>,
+}
+
+impl Taking<'_, '_> {
+    /// Reserves once; starts over when the key's record changed under it.
+    async fn take(&mut self, session: &mut Session, least: Money, most: Money) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
+        for _ in 0..ATTEMPTS_MAX {
+            let ask = self.ask(least, most)?;
+            let mut hold = Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.id.clone());
+            match self.reserve(session, &ask).await? {
+                Ok(Verdict::Held(held)) => {
+                    hold.taken(held.granted);
+                    return Ok(Ok((hold, held)));
+                }
+                Ok(Verdict::Refused(refused)) => {
+                    hold.nothing_taken();
+                    return Ok(Err(refused));
+                }
+                Ok(Verdict::Stale) => {
+                    hold.nothing_taken();
+                    self.view = fresh_view(self.request.app, &self.request.key).await?;
+                    self.check_policy()?;
+                }
+                // The id is burnt: a release of an earlier attempt came first. Nothing was taken.
+                Ok(Verdict::Spent) => hold.nothing_taken(),
+                // The outcome is unknown: dropping the hold releases it.
+                Err(error) => return Err(ledger_down(&error).into()),
+            }
+        }
+        log::error!("key {} changed under each of {ATTEMPTS_MAX} attempts to reserve", self.view.key.id);
+        Err(Refusal::ledger_unavailable().into())
+    }
+
+    /// Sends the reserve. A client that leaves meanwhile ends the call, but only after the answer is known.
+    async fn reserve(&self, session: &mut Session, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
+        let started = Instant::now();
+        let reserve = self.request.app.ledger.reserve(ask);
+        tokio::pin!(reserve);
+        let verdict = tokio::select! {
+            biased;
+            verdict = &mut reserve => verdict,
+            gone = session.read_body_or_idle(true) => {
+                let _ = reserve.await;
+                let error = gone.err().unwrap_or_else(|| pingora::Error::new(pingora::ErrorType::ConnectionClosed));
+                return Err(Denied::Gone(error.into_down()));
+            }
+        };
+        metrics::ledger("reserve", started.elapsed());
+        if verdict.is_ok() {
+            metrics::ledger_up(true);
+        }
+        Ok(verdict)
+    }
+
+    fn ask(&self, least: Money, most: Money) -> Result<Reserve, Refusal> {
+        Ok(Reserve {
+            hold: HoldId::random().map_err(|e| ledger_down(&e))?,
+            view: self.view.clone(),
+            session: self.session(),
+            least,
+            most,
+            // Twice the longest call: a hold that expires belongs to a gateway that died.
+            ttl_ms: self.request.settings.limits.call_seconds.saturating_mul(2000),
+            note: self.id.to_string(),
+        })
+    }
+
+    fn check_policy(&self) -> Result<(), Refusal> {
+        let policy = &self.view.key.policy;
+        intake::admits(policy, self.request.provider, self.request.client)?;
+        self.model.as_deref().map_or(Ok(()), |model| intake::admits_model(policy, self.request.provider, model))
+    }
+
+    fn refusal(&self, refused: LedgerRefusal, requested: Money) -> Refusal {
+        let session = self.session();
+        Refusal::from_ledger(refused, requested, session.as_ref().map(|session| &*session.id))
+    }
+
+    /// Made anew for each attempt: the key's session policy may have changed.
+    fn session(&self) -> Option<SessionAsk> {
+        self.request.session?.ask(&self.view.key.policy)
+    }
+}

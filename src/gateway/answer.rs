@@ -1,0 +1,139 @@
+//! The provider's answer on its way to the client: metered chunk by chunk, cut the moment it would cross its hold.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::money::Money;
+use crate::pricing::{ModelPrice, PriceTable, Usage};
+use crate::provider::{AnswerReader, Progress};
+
+/// Why the meter ends an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// More would cross the hold.
+    HoldReached,
+    /// The answer cannot be read, so it cannot be metered.
+    Unreadable,
+}
+
+/// Reads an answer and knows what it costs so far.
+pub struct Meter {
+    reader: Box<dyn AnswerReader>,
+    price: Arc<ModelPrice>,
+    granted: Money,
+}
+
+impl Meter {
+    /// A meter over a reader; `granted` is what the hold pays for.
+    pub fn new(reader: Box<dyn AnswerReader>, price: Arc<ModelPrice>, granted: Money) -> Self {
+        Meter { reader, price, granted }
+    }
+
+    /// Takes the next bytes; appends to `emit` what the client may have of them.
+    pub fn feed(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Result<(), CutReason> {
+        let progress = self.reader.push(bytes, emit);
+        self.judge(progress)
+    }
+
+    /// The answer ended; appends what was still kept.
+    pub fn finish(&mut self, emit: &mut BytesMut) -> Result<(), CutReason> {
+        let progress = self.reader.finish(emit);
+        self.judge(progress)
+    }
+
+    fn judge(&mut self, progress: Progress) -> Result<(), CutReason> {
+        match progress {
+            Progress::Ceiling => Err(CutReason::HoldReached),
+            Progress::Unreadable => Err(CutReason::Unreadable),
+            Progress::More => Ok(()),
+        }
+    }
+
+    /// What the provider's own usage comes to, at the tier and the model that its answer names. `None` without usage.
+    pub fn reported_cost(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
+        let observed = self.reader.observed(false);
+        let usage = observed.usage?;
+        let named = observed.model.as_deref().and_then(|model| prices.for_model(provider, model));
+        let price = named.unwrap_or(&self.price);
+        Some((price.cost(&usage, observed.tier).rounded_up(), usage))
+    }
+
+    /// An upper bound of what was generated so far, for a provider that stops billing when it is dropped: the whole input bound and the output
+    /// that was streamed, never more than the hold.
+    pub fn generated_cost(&mut self, input_max: u64, in_flight_tokens: u64) -> Money {
+        let streamed = self.reader.observed(true).streamed_tokens.saturating_add(in_flight_tokens);
+        self.price.worst_text(input_max, streamed).rounded_up().min(self.granted)
+    }
+
+    /// True when the answer said something of its bill that cannot be right.
+    pub fn odd(&mut self) -> bool {
+        self.reader.observed(false).odd_usage
+    }
+
+    /// True when the provider's own terminal event was seen.
+    pub fn finished(&mut self) -> bool {
+        self.reader.observed(false).finished
+    }
+}
+
+/// Bytes that a filter let through and that may not be on the socket yet. Pingora filters several pieces before it writes them, and forgets those
+/// not yet written when a filter fails: this is what gets them to the client all the same.
+#[derive(Default)]
+pub struct Tail {
+    pieces: VecDeque<Bytes>,
+    /// Bytes let through in all.
+    passed: usize,
+    /// Bytes of `pieces`.
+    kept: usize,
+}
+
+impl Tail {
+    /// A piece was let through; `sent` bytes of the body are on the socket by now.
+    pub fn push(&mut self, piece: Bytes, sent: usize) {
+        while let Some(first) = self.pieces.front() {
+            if self.passed - self.kept + first.len() > sent {
+                break;
+            }
+            self.kept -= first.len();
+            self.pieces.pop_front();
+        }
+        self.passed += piece.len();
+        self.kept += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    /// What is not on the socket when `sent` bytes are.
+    pub fn unsent(&self, sent: usize) -> BytesMut {
+        let mut skip = sent.saturating_sub(self.passed - self.kept);
+        let mut rest = BytesMut::new();
+        for piece in &self.pieces {
+            let from = skip.min(piece.len());
+            skip -= from;
+            rest.extend_from_slice(&piece[from..]);
+        }
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_exactly_what_was_not_sent() {
+        let text = b"abcdefghijklmnopqrstuvwxyz";
+        for sent_at in 0..=text.len() {
+            for piece in 1..7 {
+                let mut tail = Tail::default();
+                for chunk in text.chunks(piece) {
+                    // The socket lags behind by any amount, and never runs ahead.
+                    let sent = sent_at.min(tail.passed);
+                    tail.push(Bytes::copy_from_slice(chunk), sent);
+                }
+                assert_eq!(&tail.unsent(sent_at)[..], &text[sent_at..], "sent {sent_at}, pieces of {piece}");
+            }
+        }
+    }
+}

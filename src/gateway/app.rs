@@ -1,0 +1,116 @@
+//! What all requests of a gateway share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+
+use super::forward::Resolver;
+use super::running::Running;
+use super::settler::Settler;
+use crate::config::Settings;
+use crate::ledger::{KeyView, Ledger};
+use crate::secret::KeyHash;
+
+/// The shared state of one gateway process.
+pub struct App {
+    /// What the operator configured. A request takes one snapshot and keeps it.
+    pub settings: ArcSwap<Settings>,
+    /// The books.
+    pub ledger: Ledger,
+    /// What is known of keys; checked against the ledger in every reserve.
+    pub keys: KeyCache,
+    /// Ends holds.
+    pub settler: Arc<Settler>,
+    /// Calls that hold money right now.
+    pub running: Arc<Running>,
+    /// Addresses of providers.
+    pub resolver: Resolver,
+    /// Requests being served.
+    pub in_flight: AtomicUsize,
+    /// Bytes of request bodies in memory.
+    pub buffered: AtomicUsize,
+    /// Set at shutdown: nothing new is admitted.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl App {
+    /// A gateway over a ledger.
+    pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+        Arc::new(App {
+            keys: KeyCache::new(size(settings.limits.key_cache)),
+            settler: Arc::new(Settler::default()),
+            running: Arc::new(Running::default()),
+            resolver: Resolver::default(),
+            in_flight: AtomicUsize::new(0),
+            buffered: AtomicUsize::new(0),
+            draining: Arc::new(AtomicBool::new(false)),
+            settings: ArcSwap::from_pointee(settings),
+            ledger,
+        })
+    }
+
+    /// True once the gateway shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// A limit of the config as a size in memory.
+pub fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// A share of a bounded number (requests, buffered bytes); given back when dropped.
+pub struct Permit {
+    counter: Arc<App>,
+    of: fn(&App) -> &AtomicUsize,
+    amount: usize,
+}
+
+impl Permit {
+    /// Takes `amount` if no more than `max` are out then.
+    pub fn take(app: &Arc<App>, of: fn(&App) -> &AtomicUsize, amount: usize, max: usize) -> Option<Permit> {
+        let before = of(app).fetch_add(amount, Ordering::AcqRel);
+        let permit = Permit { counter: app.clone(), of, amount };
+        (before.saturating_add(amount) <= max).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        (self.of)(&self.counter).fetch_sub(self.amount, Ordering::AcqRel);
+    }
+}
+
+/// Remembered keys. Only a hint of where a key lives and what it may do; never trusted without its revision.
+pub struct KeyCache {
+    views: RwLock<HashMap<KeyHash, Arc<KeyView>>>,
+    max: usize,
+}
+
+impl KeyCache {
+    fn new(max: usize) -> Self {
+        KeyCache { views: RwLock::default(), max: max.max(1) }
+    }
+
+    /// What is remembered of a key.
+    pub fn get(&self, hash: &KeyHash) -> Option<Arc<KeyView>> {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// Remembers a key. A full cache forgets everything: it refills by one look-up per live key.
+    pub fn put(&self, view: Arc<KeyView>) {
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        if views.len() >= self.max {
+            views.clear();
+        }
+        views.insert(view.hash, view);
+    }
+
+    /// Forgets a key.
+    pub fn forget(&self, hash: &KeyHash) {
+        self.views.write().unwrap_or_else(PoisonError::into_inner).remove(hash);
+    }
+}

@@ -1,0 +1,108 @@
+//! Reads a whole request body before the call is forwarded, of any size and framing.
+//!
+//! Pingora 0.9 forwards a body that a filter has read only if something of it is left to forward: its retry buffer (at most 64 KiB)
+//! or a body that is not fully read yet. So the buffer is switched on for the last piece only; that piece is what
+//! `request_body_filter` later replaces by the whole new body. For a chunked body, whose last piece nobody can foresee, the
+//! session is given a one-byte body to forward instead.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::proxy::Session;
+
+use super::refusal::Refusal;
+
+/// Pingora's retry buffer takes no more than this.
+const TAIL_BYTES_MAX: usize = 64 * 1024;
+/// A body that is not there after so long is not coming.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why there is no body.
+pub enum BodyError {
+    /// The client gets this answer.
+    Refused(Refusal),
+    /// The client left.
+    Gone(Box<pingora::Error>),
+}
+
+impl From<Refusal> for BodyError {
+    fn from(refusal: Refusal) -> Self {
+        BodyError::Refused(refusal)
+    }
+}
+
+/// The declared length of the body; `None` when it is chunked.
+pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
+    let Some(value) = session.get_header("content-length") else { return Ok(None) };
+    let length = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
+}
+
+/// Reads the whole body, at most `max` bytes.
+pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
+    let too_large = || Refusal::too_large("request body", max, "limits.body_bytes");
+    if length.is_some_and(|length| length > max) {
+        return Err(too_large().into());
+    }
+    if session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    let expects = session.get_header("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects {
+        session.write_continue_response().await.map_err(|e| BodyError::Gone(e.into_down()))?;
+    }
+    let is_h1 = session.as_http1().is_some();
+    let read = read_pieces(session, length, max, is_h1);
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(body) => body?,
+        Err(_) => return Err(Refusal::invalid("The request body did not arrive in time.").into()),
+    };
+    if length.is_none() {
+        leave_something_to_forward(session, is_h1).await?;
+    }
+    Ok(body)
+}
+
+async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize, is_h1: bool) -> Result<Bytes, BodyError> {
+    let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
+    loop {
+        match length {
+            Some(length) if length.saturating_sub(body.len()) <= TAIL_BYTES_MAX => session.enable_retry_buffering(),
+            None if !is_h1 => session.enable_retry_buffering(),
+            _ => {}
+        }
+        let Some(piece) = session.read_request_body().await.map_err(|e| BodyError::Gone(e.into_down()))? else {
+            return Ok(body.freeze());
+        };
+        if body.len() + piece.len() > max {
+            return Err(Refusal::too_large("request body", max, "limits.body_bytes").into());
+        }
+        if body.is_empty() && length == Some(piece.len()) {
+            // The usual small body, whole in one piece: no copy. The next read sees its end.
+            if session.is_body_done() {
+                return Ok(piece);
+            }
+        }
+        body.extend_from_slice(&piece);
+    }
+}
+
+/// A body without a declared length left nothing that Pingora would forward: put one byte there.
+async fn leave_something_to_forward(session: &mut Session, is_h1: bool) -> Result<(), BodyError> {
+    if !is_h1 {
+        // HTTP/2 has the retry buffer only; what did not fit cannot be forwarded.
+        if session.as_ref().retry_buffer_truncated() {
+            return Err(Refusal::invalid("An HTTP/2 body above 64 KiB must declare its content-length.").into());
+        }
+        return Ok(());
+    }
+    let head = session.req_header().clone();
+    session.set_pipelined_prefix(BytesMut::from(&b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"[..]));
+    session.read_request().await.map_err(|e| BodyError::Gone(e.into_down()))?;
+    // The body reader must be set up from the substitute before the real head comes back.
+    let _ = session.is_body_empty();
+    *session.req_header_mut() = head;
+    // A request pipelined behind this one would be lost.
+    session.set_keepalive(None);
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! The client's side of a connection, between the socket and Pingora.
+//!
+//! Pingora ends a call the moment its client leaves. Where a provider goes on billing after a hang-up, the call must be read to its
+//! usage instead, so this layer can keep a departure to itself: reads stay silent and writes go nowhere until the call has ended.
+//! It also lets the gateway wake a call that waits for a stalled provider (kill switch, deadline), which no Pingora hook can, and
+//! keep back the head of a short answer until its cost is known.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// A client that takes no byte for so long is treated as gone.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// The largest answer that is kept back until its cost is known; a larger one goes out without the cost header.
+const HEAD_HELD_BYTES_MAX: usize = 4 << 20;
+
+/// What the gateway and a client's connection tell each other. One per connection.
+#[derive(Default)]
+pub struct ClientLink {
+    /// A departure is kept from Pingora.
+    surviving: AtomicBool,
+    /// The client left, or takes nothing any more.
+    gone: AtomicBool,
+    /// The call must end now, whatever it waits for.
+    aborted: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+    head: Mutex<HeadHold>,
+}
+
+/// The state of an answer that is kept back.
+#[derive(Default)]
+enum HeadHold {
+    /// Bytes go straight through.
+    #[default]
+    Off,
+    /// Bytes are kept.
+    Holding,
+    /// The next write sends what was kept, with this header line put in.
+    Release(String),
+    /// The next write sends this whole answer instead of what was kept.
+    Replace(Vec<u8>),
+    /// Another answer was sent: nothing more of the kept one may follow.
+    Replaced,
+}
+
+impl ClientLink {
+    /// From now on a departure does not end the call.
+    pub fn survive(&self) {
+        self.surviving.store(true, Ordering::Release);
+    }
+
+    /// The call has ended: the connection behaves as usual again.
+    pub fn end_call(&self) {
+        self.surviving.store(false, Ordering::Release);
+        self.aborted.store(false, Ordering::Release);
+        *lock(&self.head) = HeadHold::Off;
+    }
+
+    /// True once the client left.
+    pub fn gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Ends the call that runs on this connection, also while it waits for the provider.
+    pub fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        if let Some(waker) = lock(&self.reader).take() {
+            waker.wake();
+        }
+    }
+
+    /// Keeps the answer back until [`ClientLink::release_head`].
+    pub fn hold_head(&self) {
+        *lock(&self.head) = HeadHold::Holding;
+    }
+
+    /// Lets the answer go, with `line` (`name: value`) added to its head. Nothing happens when it already went.
+    pub fn release_head(&self, line: String) {
+        let mut head = lock(&self.head);
+        if matches!(*head, HeadHold::Holding) {
+            *head = HeadHold::Release(line);
+        }
+    }
+
+    /// Sends `answer`, a whole HTTP/1.1 answer, instead of the one that is kept back. False when that already went.
+    pub fn replace_answer(&self, answer: Vec<u8>) -> bool {
+        let mut head = lock(&self.head);
+        let held = matches!(*head, HeadHold::Holding);
+        if held {
+            *head = HeadHold::Replace(answer);
+        }
+        held
+    }
+}
+
+impl fmt::Debug for ClientLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientLink").field("gone", &self.gone).finish_non_exhaustive()
+    }
+}
+
+/// A poisoned lock only means that another request panicked; the data behind is plain flags.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Finds the link of the connection that a request came on.
+pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
+    let digest = session.as_downstream().digest()?.proxy_digest.as_ref()?;
+    digest.user_data.as_ref()?.downcast_ref::<Arc<ClientLink>>().cloned()
+}
+
+/// Puts a [`ClientStream`] under every connection before the proxy sees it.
+pub struct Front<A> {
+    /// The proxy.
+    pub inner: Arc<A>,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.inner.process_new(Box::new(ClientStream::new(session)), shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.inner.cleanup().await;
+    }
+}
+
+/// A client's connection with its [`ClientLink`].
+struct ClientStream {
+    inner: Stream,
+    link: Arc<ClientLink>,
+    digest: Arc<ProxyDigest>,
+    /// Bytes kept back, or on their way out after a release (`sent` of them are gone).
+    kept: Vec<u8>,
+    sent: usize,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientStream {
+    fn new(inner: Stream) -> Self {
+        let link = Arc::new(ClientLink::default());
+        let user_data: Box<dyn Any + Send + Sync> = Box::new(link.clone());
+        // A digest wants a response header; nobody reads this one.
+        let (parts, ()) = http::Response::new(()).into_parts();
+        let digest = Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(parts)), Some(user_data)));
+        ClientStream { inner, link, digest, kept: Vec::new(), sent: 0, stall: None }
+    }
+
+    /// The client left. True when the call must not notice.
+    fn departed(&self) -> bool {
+        self.link.gone.store(true, Ordering::Release);
+        self.link.surviving.load(Ordering::Acquire)
+    }
+
+    /// True when everything written is to be thrown away.
+    fn discards(&self) -> bool {
+        self.link.gone() && self.link.surviving.load(Ordering::Acquire)
+    }
+
+    /// Takes a finished write's result: a client that cannot be written to has left.
+    fn written(&mut self, result: io::Result<usize>, len: usize) -> io::Result<usize> {
+        self.stall = None;
+        match result {
+            Err(_) if self.departed() => Ok(len),
+            other => other,
+        }
+    }
+
+    /// A write waits. Bounded: a client that takes nothing for [`STALL_MAX`] is treated as gone.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_MAX)));
+        ready!(stall.as_mut().poll(cx));
+        self.stall = None;
+        Poll::Ready(if self.departed() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) })
+    }
+
+    /// Keeps `buf` back if the answer is held. True when it was kept.
+    fn keep(&mut self, buf: &[u8]) -> bool {
+        let mut head = lock(&self.link.head);
+        if !matches!(*head, HeadHold::Holding) {
+            return false;
+        }
+        if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX {
+            *head = HeadHold::Off;
+            return false;
+        }
+        drop(head);
+        self.kept.extend_from_slice(buf);
+        true
+    }
+
+    /// Applies what was decided about the kept answer.
+    fn apply_decision(&mut self) {
+        let mut head = lock(&self.link.head);
+        match std::mem::take(&mut *head) {
+            HeadHold::Release(line) => {
+                if let Some(end) = self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
+                    self.kept.splice(end..end, format!("\r\n{line}").into_bytes());
+                }
+            }
+            HeadHold::Replace(answer) => {
+                self.kept = answer;
+                *head = HeadHold::Replaced;
+            }
+            other => *head = other,
+        }
+    }
+
+    /// Sends what was kept back and is released by now.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.apply_decision();
+        while self.sent < self.kept.len() {
+            if self.discards() {
+                break;
+            }
+            let polled = Pin::new(&mut self.inner).poll_write(cx, &self.kept[self.sent..]);
+            let Poll::Ready(result) = polled else {
+                ready!(self.poll_stalled(cx))?;
+                continue;
+            };
+            let rest = self.kept.len() - self.sent;
+            match self.written(result, rest)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.kept.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// True while an answer is held back.
+    fn holding(&self) -> bool {
+        matches!(*lock(&self.link.head), HeadHold::Holding)
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.link.aborted.load(Ordering::Acquire) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if self.discards() {
+            self.remember_reader(cx);
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let ended = match &polled {
+            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended && self.departed() || polled.is_pending() {
+            self.remember_reader(cx);
+            // An abort that came before the waker was stored must not be missed.
+            if self.link.aborted.load(Ordering::Acquire) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            return Poll::Pending;
+        }
+        polled
+    }
+}
+
+impl ClientStream {
+    fn remember_reader(&self, cx: &Context<'_>) {
+        let mut reader = lock(&self.link.reader);
+        match &*reader {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => *reader = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.discards() || self.keep(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if !self.kept.is_empty() {
+            ready!(self.poll_kept(cx))?;
+            if matches!(*lock(&self.link.head), HeadHold::Replaced) {
+                ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+                return Poll::Ready(Ok(buf.len()));
+            }
+        }
+        match Pin::new(&mut self.inner).poll_write(cx, buf) {
+            Poll::Ready(result) => Poll::Ready(self.written(result, buf.len())),
+            Poll::Pending => self.poll_stalled(cx).map_ok(|()| buf.len()),
+        }
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.kept.is_empty() || self.discards() || self.holding() {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            return self.poll_write(cx, first);
+        }
+        let total = bufs.iter().map(|buf| buf.len()).sum();
+        match Pin::new(&mut self.inner).poll_write_vectored(cx, bufs) {
+            Poll::Ready(result) => Poll::Ready(self.written(result, total)),
+            Poll::Pending => self.poll_stalled(cx).map_ok(|()| total),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.discards() || self.holding() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.kept.is_empty() {
+            ready!(self.poll_kept(cx))?;
+        }
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Ready(result) => Poll::Ready(self.written(result.map(|()| 0), 0).map(|_| ())),
+            Poll::Pending => self.poll_stalled(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for ClientStream {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+    }
+}
+
+impl UniqueID for ClientStream {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for ClientStream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for ClientStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for ClientStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl GetSocketDigest for ClientStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl Peek for ClientStream {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        self.inner.try_peek(buf).await
+    }
+}
+
+impl fmt::Debug for ClientStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientStream").field("link", &self.link).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! How a call ends: what its client is told, and what its hold is charged.
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::answer::CutReason;
+use super::refusal::Refusal;
+use super::{CUT, Ctx, admit};
+use crate::config::OnDisconnect;
+use crate::ledger::{Charge, Remaining};
+use crate::money::Money;
+use crate::observe::metrics;
+
+/// The status under which a call is reported whose client left.
+const CLIENT_CLOSED: u16 = 499;
+
+/// Adds what Loopers says of the call to the answer's head.
+pub fn answer_headers(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+    if !head.headers.contains_key("x-request-id") {
+        head.insert_header("x-request-id", ctx.request_id.as_str())?;
+    }
+    let (Some(admitted), true) = (&ctx.admitted, ctx.settings.expose_headers) else { return Ok(()) };
+    head.insert_header("x-loopers-held-usd", admitted.hold.granted().to_string())?;
+    if let Some(remaining) = &admitted.remaining {
+        head.insert_header("x-loopers-remaining-usd", remaining.amount.to_string())?;
+        head.insert_header("x-loopers-remaining-window", window_name(remaining))?;
+    }
+    if let Some(limit) = admitted.clamped_to {
+        head.insert_header("x-loopers-max-tokens", limit)?;
+    }
+    Ok(())
+}
+
+/// `key/daily`, `team/monthly`, `session`.
+fn window_name(remaining: &Remaining) -> String {
+    match remaining.window {
+        Some(window) => format!("{}/{}", remaining.level.name(), window.name()),
+        None => remaining.level.name().to_string(),
+    }
+}
+
+/// True when the head is kept back until the cost of the answer is known: a metered answer in one piece.
+pub fn cost_goes_into_head(head: &ResponseHeader, ctx: &Ctx) -> bool {
+    let empty = head.headers.get("content-length").is_some_and(|length| length.as_bytes() == b"0");
+    ctx.settings.expose_headers && ctx.meter.is_some() && !ctx.event_stream && !empty && head.status.is_success()
+}
+
+/// The answer is complete: puts its cost into the head that was kept back.
+pub fn announce_cost(ctx: &mut Ctx) {
+    if ctx.event_stream {
+        return;
+    }
+    let Some(link) = ctx.link.clone() else { return };
+    let granted = ctx.admitted.as_ref().map_or(Money::ZERO, |admitted| admitted.hold.granted());
+    let cost = match charge(None, ctx) {
+        Charge::Exact(cost) => cost,
+        Charge::Full => granted,
+    };
+    link.release_head(format!("X-Loopers-Cost-USD: {cost}"));
+}
+
+/// Tells the client why there is no answer, or no more of it. Returns the status for logs.
+pub async fn tell_client(session: &mut Session, error: &Error, ctx: &mut Ctx) -> u16 {
+    let reason = reason(error, ctx);
+    if let Some(refusal) = &reason {
+        ctx.refused = Some(refusal.code);
+    }
+    let Some(refusal) = reason else { return CLIENT_CLOSED };
+    if session.response_written().is_none() {
+        metrics::refusal(refusal.code);
+        if let Err(error) = refusal.write(session, ctx.provider, &ctx.request_id).await {
+            log::debug!("{}: a refusal could not be written: {error}", ctx.request_id);
+        }
+        return refusal.status;
+    }
+    let written = if ctx.event_stream { end_stream(session, &refusal, ctx).await } else { replace_answer(session, &refusal, ctx).await };
+    if let Err(error) = written {
+        log::debug!("{}: the end of an answer could not be written: {error}", ctx.request_id);
+    }
+    refusal.status
+}
+
+/// What happened, as an answer; `None` when there is nobody to tell.
+fn reason(error: &Error, ctx: &Ctx) -> Option<Refusal> {
+    if let Some(stopped) = ctx.stopped() {
+        return Some(stopped);
+    }
+    match (error.etype(), error.esource()) {
+        (etype, _) if *etype == CUT => Some(match ctx.cut {
+            Some(CutReason::Unreadable) | None => Refusal::new(
+                502,
+                "upstream_unreachable",
+                "The provider's answer could not be metered, so it was cut.",
+                "The call was charged in full, because its cost is not known.",
+            ),
+            Some(CutReason::HoldReached) => Refusal::new(
+                402,
+                "budget_exceeded",
+                "The money held for this call is used up, so its answer was cut.",
+                "An operator can raise the limit: loopers budget set",
+            ),
+        }),
+        (_, ErrorSource::Downstream) => None,
+        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::TLSHandshakeTimedout, _) => {
+            Some(Refusal::new(504, "upstream_timeout", "The provider did not answer in time.", ""))
+        }
+        (ErrorType::HTTPStatus(400), ErrorSource::Unset) => Some(Refusal::invalid("The request is malformed.")),
+        _ => Some(Refusal::new(502, "upstream_unreachable", "The provider could not be reached, or broke off its answer.", "")),
+    }
+}
+
+/// Ends a stream so that no SDK takes it for a success: what was let through, an error event, a clean end.
+async fn end_stream(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> Result<()> {
+    let Some(provider) = ctx.provider else { return Ok(()) };
+    let mut rest: BytesMut = ctx.tail.unsent(session.body_bytes_sent());
+    rest.extend_from_slice(&ctx.last);
+    rest.extend_from_slice(&refusal.closing_event(provider, &ctx.request_id));
+    session.write_response_body(Some(rest.freeze()), true).await
+}
+
+/// An answer in one piece that broke off while its head was kept back: the client gets a whole error instead of a torn answer.
+async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> Result<()> {
+    let Some(link) = &ctx.link else { return Ok(()) };
+    let body = refusal.body(ctx.provider, &ctx.request_id);
+    let mut answer = format!(
+        "HTTP/1.1 {} Loopers\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         x-should-retry: false\r\nx-request-id: {}\r\nconnection: close\r\n\r\n",
+        refusal.status,
+        body.len(),
+        ctx.request_id
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    if !link.replace_answer(answer) {
+        return Ok(());
+    }
+    // Any byte of the old answer makes the connection send the new one.
+    session.write_response_body(Some(Bytes::from_static(b" ")), false).await
+}
+
+/// Settles the call's hold and counts what happened. Runs exactly once a request; never waits.
+pub fn settle(error: Option<&Error>, ctx: &mut Ctx) {
+    let charge = charge(error, ctx);
+    let gone = ctx.link.as_ref().is_some_and(|link| link.gone()) || error.is_some_and(|e| e.esource() == &ErrorSource::Downstream && e.etype() != &CUT);
+    count(error, gone, ctx);
+    if let Some(admitted) = ctx.admitted.take() {
+        log::debug!("{}: {:?} of {} held, {charge:?}", ctx.request_id, ctx.status, admitted.hold.granted());
+        admitted.hold.settle(charge);
+    }
+    if let Some(link) = &ctx.link {
+        link.end_call();
+    }
+}
+
+/// What the call is charged. Doubt charges in full; only what the provider certainly did not bill is free.
+fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
+    let Some(admitted) = &ctx.admitted else { return Charge::Exact(Money::ZERO) };
+    if !admitted.hold.was_sent() {
+        return Charge::Exact(Money::ZERO);
+    }
+    let granted = admitted.hold.granted();
+    let stopped = admitted.switch.reason().is_some() || ctx.cut.is_some();
+    let (Some(provider), Some(call)) = (ctx.provider, ctx.call.clone()) else { return Charge::Full };
+    let drop_stops_bill = provider.drop_stops_bill();
+    let on_disconnect = ctx.provider_settings().map(|settings| settings.on_disconnect);
+    let prices = ctx.settings.prices.clone();
+    let complete = ctx.complete;
+    let reported = ctx.meter.as_mut().and_then(|meter| {
+        // Usage in mid-answer may still grow: it counts once the answer is at its end.
+        let at_end = complete || meter.finished();
+        at_end.then(|| meter.reported_cost(&prices, provider.name())).flatten().map(|(cost, _)| cost)
+    });
+    if let Some(cost) = reported {
+        return if stopped { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
+    }
+    let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
+    let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
+    if may_count
+        && call.cuttable
+        && ctx.event_stream
+        && let Some(meter) = &mut ctx.meter
+    {
+        return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
+    }
+    match ctx.status {
+        Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
+        _ => Charge::Full,
+    }
+}
+
+fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
+    let provider = ctx.provider.filter(|provider| ctx.settings.providers.contains_key(provider.name())).map_or("none", |provider| provider.name());
+    let route = ctx.route.map_or("none", |route| route.label);
+    let stopped = ctx.stopped();
+    let outcome = match (ctx.refused, ctx.status) {
+        _ if ctx.cut.is_some() || stopped.is_some() => "cut",
+        _ if gone => "client_gone",
+        (Some(_), None) => "refused",
+        (Some(_), Some(_)) => "upstream_failed",
+        (None, Some(status)) if status >= 400 => "provider_error",
+        (None, _) if error.is_some() => "failed",
+        _ => "ok",
+    };
+    metrics::request(provider, route, outcome);
+    if ctx.event_stream {
+        metrics::stream_closed();
+    }
+    if gone {
+        metrics::client_disconnect(provider);
+    }
+    match (ctx.cut, stopped) {
+        (_, Some(stopped)) => metrics::cut(stopped.code),
+        (Some(CutReason::HoldReached), None) => metrics::cut("hold_reached"),
+        (Some(CutReason::Unreadable), None) => metrics::cut("unreadable"),
+        (None, None) => {}
+    }
+    let prices = ctx.settings.prices.clone();
+    if let (Some(meter), Some(call)) = (&mut ctx.meter, &ctx.call) {
+        let model = call.price.id.split_once('/').map_or(&*call.price.id, |(_, model)| model);
+        if let Some((_, usage)) = meter.reported_cost(&prices, provider) {
+            metrics::tokens(provider, model, "input", usage.total_input());
+            metrics::tokens(provider, model, "output", usage.total_output());
+        }
+        if meter.odd() {
+            metrics::odd_usage(provider);
+        }
+    }
+    times(provider, ctx);
+}
+
+/// Time spent in the gateway: before the provider was called, and after its last byte.
+fn times(provider: &str, ctx: &Ctx) {
+    let total = ctx.started.elapsed();
+    let Some(upstream_at) = ctx.upstream_at else { return metrics::overhead(total) };
+    let before = upstream_at.duration_since(ctx.started);
+    let after = ctx.last_byte_at.map(|at| at.elapsed()).unwrap_or_default();
+    metrics::overhead(before.saturating_add(after));
+    if let Some(first) = ctx.first_byte_at {
+        metrics::ttft(provider, first.duration_since(upstream_at));
+    }
+}

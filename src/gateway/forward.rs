@@ -1,0 +1,157 @@
+//! Where a call is sent, and what its head looks like there.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use pingora::http::RequestHeader;
+use pingora::protocols::ALPN;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use super::intake::KEY_HEADERS;
+use crate::config::ProviderSettings;
+use crate::provider::Provider;
+use crate::secret::Secret;
+
+/// How long a name's addresses are used before they are looked up again.
+const DNS_FRESH: Duration = Duration::from_secs(30);
+/// How long a look-up may take.
+const DNS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an idle provider connection is kept: below what providers keep, so that none is reused while it dies.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Headers that never reach a provider: who the client is, how it got here, and what only concerns this hop.
+const DROPPED: [&str; 14] = [
+    "proxy-authorization",
+    "cookie",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+    "expect",
+    "te",
+    "trailer",
+    "upgrade",
+    "transfer-encoding",
+    "content-encoding",
+];
+
+/// Addresses of providers, looked up off the hot path and kept while they are fresh.
+#[derive(Default)]
+pub struct Resolver {
+    known: RwLock<HashMap<String, Arc<Addresses>>>,
+}
+
+struct Addresses {
+    list: Vec<SocketAddr>,
+    next: AtomicUsize,
+    at: Instant,
+}
+
+impl Addresses {
+    fn pick(&self) -> Option<SocketAddr> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.list.get(turn % self.list.len().max(1)).copied()
+    }
+}
+
+impl Resolver {
+    /// An address of `host`; the next one each time. The last good answer stays when a look-up fails.
+    pub async fn address(&self, host: &str, port: u16) -> Result<SocketAddr> {
+        if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(SocketAddr::new(ip, port));
+        }
+        let name = format!("{host}:{port}");
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some(addresses) = &known
+            && addresses.at.elapsed() < DNS_FRESH
+            && let Some(address) = addresses.pick()
+        {
+            return Ok(address);
+        }
+        let looked_up = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+        let list: Vec<SocketAddr> = match looked_up {
+            Ok(Ok(list)) => list.collect(),
+            _ => Vec::new(),
+        };
+        let fresh = Arc::new(Addresses { list, next: AtomicUsize::new(0), at: Instant::now() });
+        let address = fresh.pick();
+        if address.is_some() {
+            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name, fresh);
+        }
+        address
+            .or_else(|| known.and_then(|addresses| addresses.pick()))
+            .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, format!("no address for {host}")))
+    }
+}
+
+/// The peer of one call, with every time-out set.
+pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<HttpPeer> {
+    let mut peer = HttpPeer::new(address, provider.base_url.tls, provider.base_url.host.clone());
+    // Pingora's pool does not tell certificate authorities or protocols apart: each provider gets a pool of its own.
+    peer.group_key = pool;
+    let options = &mut peer.options;
+    options.alpn = if provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
+    options.max_h2_streams = 100;
+    options.connection_timeout = Some(provider.connect_timeout);
+    options.total_connection_timeout = Some(provider.connect_timeout.saturating_mul(2));
+    // Per read: it bounds the wait for the first byte. The gap between chunks is tightened once the answer started.
+    options.read_timeout = Some(provider.first_byte_timeout.max(provider.between_chunks_timeout));
+    options.write_timeout = Some(Duration::from_secs(30));
+    options.idle_timeout = Some(IDLE);
+    Box::new(peer)
+}
+
+/// Where a call goes, decided when it was admitted.
+pub struct Outbound {
+    /// Path and query at the provider.
+    pub path_and_query: String,
+    /// The provider's key.
+    pub credential: Secret,
+    /// Length of the new body; `None` where there is none.
+    pub content_length: Option<usize>,
+}
+
+/// Turns the client's head into the provider's: its host, path and key; nothing of ours.
+pub fn rewrite_head(head: &mut RequestHeader, out: &Outbound, settings: &ProviderSettings, provider: &'static dyn Provider) -> Result<()> {
+    let ours: Vec<String> = head.headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-loopers-")).map(String::from).collect();
+    for name in ours.iter().map(String::as_str).chain(DROPPED).chain(KEY_HEADERS).chain(provider.dropped_headers().iter().copied()) {
+        head.remove_header(name);
+    }
+    let uri = out.path_and_query.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is not a valid path"))?;
+    head.set_uri(uri);
+    head.insert_header("host", host_header(settings))?;
+    let (name, value) = provider.credential(out.credential.expose());
+    head.insert_header(name, value)?;
+    // A compressed answer could not be metered.
+    head.insert_header("accept-encoding", "identity")?;
+    match out.content_length {
+        Some(length) => head.insert_header("content-length", length)?,
+        None => drop(head.remove_header("content-length")),
+    }
+    Ok(())
+}
+
+fn host_header(settings: &ProviderSettings) -> String {
+    let url = &settings.base_url;
+    let standard = if url.tls { 443 } else { 80 };
+    if url.port == standard { url.host.clone() } else { format!("{}:{}", url.host, url.port) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_needs_no_lookup_and_an_unknown_name_is_an_error() {
+        let resolver = Resolver::default();
+        assert_eq!(resolver.address("127.0.0.1", 1).await.unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(resolver.address("[::1]", 1).await.unwrap().to_string(), "[::1]:1");
+        assert!(resolver.address("no-such-host.invalid", 443).await.is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! What a gateway does beside serving calls: cut what must stop, charge what expired, know whether the ledger is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::app::App;
+use super::running::{cut_reason, deadline_reason};
+use crate::ledger::{HoldRef, Ledger};
+use crate::observe::metrics;
+
+/// How often running calls are checked. A stop must bite within a second everywhere.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// Calls younger than this are not checked: their own reserve just did.
+const CHECK_FROM: Duration = Duration::from_millis(200);
+/// Calls asked about in one ledger operation.
+const CHECK_BATCH: usize = 256;
+/// How often expired holds are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Expired holds charged in one step.
+const SWEEP_BATCH: usize = 200;
+
+/// Watches the running calls for ever.
+pub async fn watch(app: Arc<App>, ledger: Ledger) {
+    let mut tick = interval(CHECK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let longest = Duration::from_secs(app.settings.load().limits.call_seconds);
+        for (_, switch) in app.running.older_than(longest) {
+            switch.cut(deadline_reason(longest));
+        }
+        let calls = app.running.older_than(CHECK_FROM);
+        for batch in calls.chunks(CHECK_BATCH) {
+            let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| at.clone()).collect();
+            let standings = match ledger.standing(&holds).await {
+                Ok(standings) => standings,
+                Err(error) => {
+                    metrics::ledger_up(false);
+                    log::warn!("running calls could not be checked: {error}");
+                    break;
+                }
+            };
+            for ((at, switch), standing) in batch.iter().zip(standings) {
+                if let Some(reason) = cut_reason(standing, at) {
+                    switch.cut(reason);
+                }
+            }
+        }
+    }
+}
+
+/// Charges expired holds in full, for ever: they belong to gateways that died.
+pub async fn sweep(ledger: Ledger) {
+    let mut tick = interval(SWEEP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match ledger.sweep(SWEEP_BATCH).await {
+            Ok(swept) => {
+                metrics::ledger_up(true);
+                if swept.expired > 0 {
+                    log::warn!("{} expired holds were charged in full: {} USD; `loopers holds list` shows them", swept.expired, swept.charged);
+                }
+            }
+            Err(error) => {
+                metrics::ledger_up(false);
+                log::warn!("expired holds could not be looked for: {error}");
+            }
+        }
+    }
+}

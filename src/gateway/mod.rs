@@ -1,0 +1,388 @@
+//! The proxy: a call's life from its first byte to its settlement.
+//!
+//! The phases of [`ProxyHttp`] stand below in the order in which a call passes them; each is a few lines that name the step's own
+//! module. `docs/ARCHITECTURE.md` tells the same story with its invariants.
+
+mod admit;
+mod answer;
+mod app;
+mod body;
+mod client;
+mod ending;
+mod forward;
+mod health;
+mod hold;
+mod intake;
+mod keeper;
+mod refusal;
+mod running;
+mod serve;
+mod settler;
+
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use self::admit::{Admitted, Denied};
+use self::answer::{CutReason, Meter, Tail};
+use self::app::{App, Permit, size};
+use self::client::ClientLink;
+use self::forward::Outbound;
+use self::refusal::Refusal;
+use crate::config::{OnDisconnect, ProviderSettings, Settings};
+use crate::observe::metrics;
+use crate::provider::{Call, Provider, Reading, Route};
+
+pub use serve::{InProcess, open_ledger, run, start_in_process};
+
+/// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
+const CUT: ErrorType = ErrorType::Custom("loopers_cut");
+
+/// The gateway as Pingora knows it.
+struct Gateway {
+    app: Arc<App>,
+    started: Once,
+}
+
+/// One request, from its first byte to its settlement.
+struct Ctx {
+    app: Arc<App>,
+    settings: Arc<Settings>,
+    started: Instant,
+    request_id: String,
+    provider: Option<&'static dyn Provider>,
+    route: Option<Route>,
+    link: Option<Arc<ClientLink>>,
+    /// The metered call, and the money held for it.
+    call: Option<Arc<Call>>,
+    admitted: Option<Admitted>,
+    /// What is sent to the provider.
+    outbound: Option<Outbound>,
+    body: Bytes,
+    /// The answer so far.
+    status: Option<u16>,
+    meter: Option<Meter>,
+    event_stream: bool,
+    complete: bool,
+    tail: Tail,
+    /// Why the answer was cut, and the last bytes that the client may still have.
+    cut: Option<CutReason>,
+    last: Bytes,
+    /// What the client was told instead of an answer.
+    refused: Option<&'static str>,
+    upstream_at: Option<Instant>,
+    first_byte_at: Option<Instant>,
+    last_byte_at: Option<Instant>,
+    /// Shares of bounded resources, given back at the end.
+    permits: Vec<Permit>,
+}
+
+impl Ctx {
+    fn provider_settings(&self) -> Option<&ProviderSettings> {
+        self.settings.providers.get(self.provider?.name())
+    }
+
+    /// The answer that ends this call from outside, if an operator or a deadline did.
+    fn stopped(&self) -> Option<Refusal> {
+        self.admitted.as_ref()?.switch.reason().cloned()
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            app: self.app.clone(),
+            settings: self.app.settings.load_full(),
+            started: Instant::now(),
+            request_id: crate::secret::random_hex::<12>().map_or_else(|_| String::from("req_"), |hex| format!("req_{hex}")),
+            provider: None,
+            route: None,
+            link: None,
+            call: None,
+            admitted: None,
+            outbound: None,
+            body: Bytes::new(),
+            status: None,
+            meter: None,
+            event_stream: false,
+            complete: false,
+            tail: Tail::default(),
+            cut: None,
+            last: Bytes::new(),
+            refused: None,
+            upstream_at: None,
+            first_byte_at: None,
+            last_byte_at: None,
+            permits: Vec::new(),
+        }
+    }
+
+    /// Authenticate, read, bound, hold. Nothing has been sent anywhere when this refuses.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        self.start_settling();
+        ctx.link = if session.as_http1().is_some() { client::link_of(session) } else { None };
+        match self.admission(session, ctx).await {
+            Ok(Next::Forward) => Ok(false),
+            Ok(Next::Answered) => Ok(true),
+            Err(Denied::Gone(error)) => Err(error),
+            Err(Denied::Refused(refusal)) => {
+                ctx.refused = Some(refusal.code);
+                metrics::refusal(refusal.code);
+                // What was not read of the body would have to be read before the connection serves again.
+                if matches!(refusal.status, 401 | 404 | 413 | 415) {
+                    session.set_keepalive(None);
+                }
+                refusal.write(session, ctx.provider, &ctx.request_id).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        ctx.upstream_at = Some(Instant::now());
+        let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
+        let pool = ctx.settings.providers.keys().position(|name| *name == settings.name).unwrap_or(0);
+        Ok(forward::peer(address, settings, pool as u64))
+    }
+
+    /// The connection stands: from here on the provider may see the call.
+    async fn upstream_request_filter(&self, _session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+        let (Some(provider), Some(settings), Some(outbound)) = (ctx.provider, ctx.provider_settings(), &ctx.outbound) else {
+            return Err(Error::new(ErrorType::InternalError));
+        };
+        forward::rewrite_head(head, outbound, settings, provider)?;
+        if let Some(admitted) = &mut ctx.admitted {
+            admitted.hold.sent();
+        }
+        Ok(())
+    }
+
+    /// The body to forward is the one that was parsed and bounded; it takes the place of the last piece of what came.
+    async fn request_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+        if ctx.call.is_some() {
+            *body = Some(if end { ctx.body.clone() } else { Bytes::new() });
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        ctx.status = Some(head.status.as_u16());
+        ctx.first_byte_at = Some(Instant::now());
+        let (Some(provider), Some(route), Some(call), Some(admitted)) = (ctx.provider, ctx.route, &ctx.call, &ctx.admitted) else {
+            return Ok(());
+        };
+        let encoding = head.headers.get("content-encoding").map(|value| value.as_bytes());
+        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+            ctx.cut = Some(CutReason::Unreadable);
+            return Error::e_explain(CUT, "the answer is compressed although that was not asked for");
+        }
+        ctx.event_stream = head
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")));
+        if ctx.event_stream {
+            // A cut ends the stream early, and an event may be hidden: the length cannot be promised.
+            head.remove_header("content-length");
+            metrics::stream_opened();
+        }
+        let reader = provider.answer(route, call, ctx.event_stream, admitted.ceiling);
+        ctx.meter = Some(Meter::new(reader, call.price.clone(), admitted.hold.granted()));
+        Ok(())
+    }
+
+    async fn response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        ending::answer_headers(head, ctx)?;
+        if let (Some(link), true) = (&ctx.link, ending::cost_goes_into_head(head, ctx)) {
+            link.hold_head();
+        }
+        Ok(())
+    }
+
+    /// Meters what came, and lets through what the hold pays for.
+    fn response_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {
+        if ctx.stopped().is_some() {
+            return cut();
+        }
+        ctx.last_byte_at = Some(Instant::now());
+        let Some(meter) = &mut ctx.meter else { return Ok(None) };
+        let piece = body.take().unwrap_or_default();
+        let mut emit = BytesMut::with_capacity(piece.len());
+        let mut judged = if piece.is_empty() { Ok(()) } else { meter.feed(&piece, &mut emit) };
+        if end && judged.is_ok() {
+            judged = meter.finish(&mut emit);
+        }
+        if let Err(reason) = judged {
+            ctx.cut = Some(reason);
+            ctx.last = emit.freeze();
+            return cut();
+        }
+        let emit = emit.freeze();
+        if ctx.event_stream {
+            ctx.tail.push(emit.clone(), session.body_bytes_sent());
+        }
+        if end {
+            ctx.complete = true;
+            ending::announce_cost(ctx);
+        }
+        *body = (!emit.is_empty()).then_some(emit);
+        Ok(None)
+    }
+
+    /// A call that failed once is never sent again by us: each attempt may be billed.
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, _ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+        error.set_retry(false);
+        error
+    }
+
+    fn error_while_proxy(&self, peer: &HttpPeer, _session: &mut Session, error: Box<Error>, _ctx: &mut Ctx, _reused: bool) -> Box<Error> {
+        let mut error = error.more_context(format!("peer {}", peer._address));
+        error.set_retry(false);
+        error
+    }
+
+    /// Says what went wrong in the provider's own shape: as the answer, or as the last event of a stream.
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let code = ending::tell_client(session, error, ctx).await;
+        FailToProxy { error_code: code, can_reuse_downstream: false }
+    }
+
+    /// The end of every call, however it ended: its one settlement.
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        ending::settle(error, ctx);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, error: &Error) -> bool {
+        error.etype() == &CUT || error.esource() == &pingora::ErrorSource::Downstream
+    }
+}
+
+/// What happens after the admission.
+enum Next {
+    /// The call goes to the provider.
+    Forward,
+    /// The gateway itself has answered.
+    Answered,
+}
+
+fn cut<T>() -> Result<T> {
+    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
+    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
+}
+
+impl Gateway {
+    fn new(app: Arc<App>) -> Self {
+        Gateway { app, started: Once::new() }
+    }
+
+    /// Settlements run on the runtime that serves requests, next to its ledger connection.
+    fn start_settling(&self) {
+        self.started.call_once(|| {
+            tokio::spawn(self.app.settler.clone().run(self.app.ledger.clone()));
+        });
+    }
+
+    /// Everything before the provider is called.
+    async fn admission(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Denied> {
+        let app = ctx.app.clone();
+        let settings = ctx.settings.clone();
+        let max = size(settings.limits.in_flight);
+        let permit = Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
+        ctx.permits.push(permit);
+        let head = health::sane_head(session, &settings)?;
+        if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
+            return Ok(Next::Answered);
+        }
+        if app.is_draining() {
+            return Err(Refusal::draining().into());
+        }
+        let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;
+        let provider = crate::provider::by_name(target.provider);
+        ctx.provider = provider;
+        let credentials = intake::credentials(&session.req_header().headers, &target)?;
+        let view = admit::key_view(&app, &credentials.key).await?;
+        let (Some(provider), Some(provider_settings)) = (provider, settings.providers.get(target.provider)) else {
+            return Err(Refusal::unknown_route().into());
+        };
+        let route = provider.route(&session.req_header().method, target.path, target.query.as_deref()).ok_or_else(Refusal::unknown_route)?;
+        ctx.route = Some(route);
+        let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        intake::admits(&view.key.policy, provider.name(), client)?;
+        let provider_key =
+            intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), provider.name())?;
+        let run = intake::session_headers(&session.req_header().headers)?;
+        let request = admit::Request {
+            app: &app,
+            settings: &settings,
+            provider: provider.name(),
+            key: credentials.key,
+            session: route.metered.then_some(&run),
+            client,
+            link: ctx.link.clone(),
+        };
+        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
+        let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
+        if route.metered {
+            let call = self.read_call(session, ctx, provider, route, target.path, provider_settings).await?;
+            intake::admits_model(&view.key.policy, provider.name(), &call.model)?;
+            let admitted = admit::admit(session, &request, view, &call).await?;
+            ctx.body = call.body.render(admitted.clamped_to);
+            outbound.content_length = Some(ctx.body.len());
+            ctx.admitted = Some(admitted);
+            ctx.call = Some(call);
+            if let (OnDisconnect::Drain, Some(link)) = (provider_settings.on_disconnect, &ctx.link) {
+                link.survive();
+            }
+        } else {
+            admit::admit_free(session, &request, view).await?;
+        }
+        ctx.outbound = Some(outbound);
+        Ok(Next::Forward)
+    }
+
+    /// Reads and bounds the body of a metered call.
+    async fn read_call(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        provider: &'static dyn Provider,
+        route: Route,
+        path: &str,
+        provider_settings: &ProviderSettings,
+    ) -> Result<Arc<Call>, Denied> {
+        let limits = &ctx.settings.limits;
+        if session.get_header("content-encoding").is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Refusal::new(415, "unsupported_encoding", "A compressed request body cannot be bounded.", "Send it without Content-Encoding.").into());
+        }
+        let length = body::declared_length(session)?;
+        let max = size(limits.body_bytes);
+        let budget = length.unwrap_or(max).min(max);
+        let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
+            .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
+        ctx.permits.push(permit);
+        let bytes = match body::read_whole(session, length, max).await {
+            Ok(bytes) => bytes,
+            Err(body::BodyError::Refused(refusal)) => return Err(refusal.into()),
+            Err(body::BodyError::Gone(error)) => return Err(Denied::Gone(error)),
+        };
+        let reading = Reading { prices: &ctx.settings.prices, allow_fields: &provider_settings.allow_fields };
+        let call = provider.read(route, path, bytes, &reading).map_err(Refusal::from_reject)?;
+        Ok(Arc::new(call))
+    }
+}

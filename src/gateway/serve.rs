@@ -1,0 +1,271 @@
+//! Starts a gateway: as a server of its own, or inside a process that already has a runtime (the demo, tests).
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use pingora::apps::http_app::ServeHttp;
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::Gateway;
+use super::app::App;
+use super::client::Front;
+use super::keeper;
+use crate::clock::Clock;
+use crate::config::{LedgerUrl, Settings};
+use crate::control::http::{AdminState, respond};
+use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
+use crate::ledger::redis::{RedisLedger, RedisOptions};
+use crate::ledger::{Ledger, LedgerError};
+
+/// How long settlements may take at the very end.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
+/// The largest body of an admin request.
+const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
+/// HTTP/2 connections without a request are closed after so long.
+const H2_IDLE: Duration = Duration::from_secs(60);
+
+/// Opens the ledger of a config.
+pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
+    let calendar = settings.calendar.clone();
+    match &settings.ledger {
+        LedgerUrl::Redis(url) => {
+            let options = RedisOptions {
+                url: url.clone(),
+                calendar,
+                timeout: Duration::from_millis(settings.limits.ledger_ms),
+                time_offset_ms: Arc::new(AtomicI64::new(0)),
+                connections: super::app::size(settings.limits.ledger_connections),
+            };
+            RedisLedger::connect(options).await.map(Ledger::Redis)
+        }
+        LedgerUrl::File(path) => open_embedded(Some(path.clone()), settings, role),
+        LedgerUrl::Memory => open_embedded(None, settings, role),
+    }
+}
+
+fn open_embedded(path: Option<std::path::PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
+    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role }).map(Ledger::Embedded)
+}
+
+/// The same ledger for another runtime: a Redis connection must not outlive the runtime that it was made on.
+fn for_other_runtime(ledger: &Ledger) -> Ledger {
+    match ledger {
+        Ledger::Redis(redis) => Ledger::Redis(redis.handle()),
+        Ledger::Embedded(embedded) => Ledger::Embedded(embedded.clone()),
+    }
+}
+
+/// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let core = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("loopers-core")
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
+    let app = App::new(settings, for_other_runtime(&ledger));
+    let settings = app.settings.load_full();
+    core.spawn(keeper::watch(app.clone(), ledger.clone()));
+    core.spawn(keeper::sweep(ledger.clone()));
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
+    server.bootstrap();
+    let gateway = Front { inner: Arc::new(proxy(&app, server.configuration.clone())) };
+    let mut data = Service::new(String::from("gateway"), gateway);
+    let listen = settings.listen.to_string();
+    match &settings.tls {
+        None => data.add_tcp(&listen),
+        Some(files) => data.add_tls_with_settings(&listen, None, tls(files)?),
+    }
+    server.add_service(data);
+    let mut admin = Service::new(String::from("admin"), Admin { state: admin_state(&app, &ledger) });
+    admin.threads = Some(1);
+    admin.add_tcp(&settings.admin.listen.to_string());
+    server.add_service(admin);
+    let drainer = Drainer { app: app.clone(), ledger: ledger.clone() };
+    server.add_service(background_service("drainer", drainer));
+    log::info!("loopers serves on {} and its admin listener on {}, with the ledger {}", settings.listen, settings.admin.listen, settings.ledger);
+
+    // Not `run_forever`, which would end the process before the last settlements are written.
+    server.run(RunArgs::default());
+    core.block_on(finish(&app, &ledger));
+    std::process::exit(0)
+}
+
+fn server_conf(settings: &Settings) -> ServerConf {
+    ServerConf {
+        threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        grace_period_seconds: Some(settings.limits.drain_seconds),
+        graceful_shutdown_timeout_seconds: Some(1),
+        max_retries: 1,
+        upstream_keepalive_pool_size: 512,
+        ..ServerConf::default()
+    }
+}
+
+fn proxy(app: &Arc<App>, conf: Arc<ServerConf>) -> HttpProxy<Gateway> {
+    let mut proxy = HttpProxy::new(Gateway::new(app.clone()), conf);
+    proxy.handle_init_modules();
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(H2_IDLE);
+    proxy.server_options = Some(options);
+    proxy
+}
+
+fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
+    let path = |path: &std::path::Path| path.to_str().map(String::from).context("a TLS file's path is not UTF-8");
+    let mut tls = TlsSettings::intermediate(&path(&files.cert)?, &path(&files.key)?)
+        .map_err(|error| anyhow::anyhow!("the TLS certificate or key cannot be used: {error}"))?;
+    tls.enable_h2();
+    Ok(tls)
+}
+
+fn admin_state(app: &Arc<App>, ledger: &Ledger) -> AdminState {
+    let settings = app.settings.load();
+    let (token, listen) = (settings.admin.token.clone(), settings.admin.listen);
+    AdminState::new(for_other_runtime(ledger), settings.prices.clone(), token, listen, app.draining.clone())
+}
+
+/// The end of every process: what is still owed to the ledger.
+async fn finish(app: &Arc<App>, ledger: &Ledger) {
+    if !app.settler.drain(ledger, Instant::now() + LAST_SETTLEMENTS).await {
+        log::error!(
+            "{} settlements could not be written; their holds will be charged in full when they expire",
+            app.settler.pending()
+        );
+    }
+}
+
+/// Ends the process as soon as the last call has ended, instead of sleeping out the grace period.
+struct Drainer {
+    app: Arc<App>,
+    ledger: Ledger,
+}
+
+#[async_trait]
+impl BackgroundService for Drainer {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+        self.app.draining.store(true, Ordering::Release);
+        log::info!("draining: {} requests in flight", self.app.in_flight.load(Ordering::Acquire));
+        while self.app.in_flight.load(Ordering::Acquire) > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        finish(&self.app, &self.ledger).await;
+        log::info!("drained");
+        std::process::exit(0)
+    }
+}
+
+/// The admin listener.
+struct Admin {
+    state: AdminState,
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> http::Response<Vec<u8>> {
+        let mut body = bytes::BytesMut::new();
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            if body.len() + piece.len() > ADMIN_BODY_BYTES_MAX {
+                return http::Response::builder().status(413).body(Vec::new()).unwrap_or_default();
+            }
+            body.extend_from_slice(&piece);
+        }
+        let head = session.req_header();
+        respond(&self.state, &head.method, head.uri.path(), &head.headers, body.freeze()).await
+    }
+}
+
+/// A gateway inside this process.
+pub struct InProcess {
+    address: SocketAddr,
+    app: Arc<App>,
+    ledger: Ledger,
+    tasks: Vec<JoinHandle<()>>,
+    _shutdown: watch::Sender<bool>,
+}
+
+/// Serves `listener` on the current tokio runtime, without signals, admin listener and TLS.
+pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListener) -> anyhow::Result<InProcess> {
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let app = App::new(settings, ledger.clone());
+    let conf = Arc::new(server_conf(&app.settings.load()));
+    let front = Arc::new(Front { inner: Arc::new(proxy(&app, conf)) });
+    let (shutdown, watch) = watch::channel(false);
+    let tasks = vec![
+        tokio::spawn(accept(listener, front, watch)),
+        tokio::spawn(keeper::watch(app.clone(), ledger.clone())),
+        tokio::spawn(keeper::sweep(ledger.clone())),
+    ];
+    Ok(InProcess { address, app, ledger, tasks, _shutdown: shutdown })
+}
+
+async fn accept<A: ServerApp + Send + Sync + 'static>(listener: tokio::net::TcpListener, front: Arc<Front<A>>, shutdown: ShutdownWatch) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let _ = socket.set_nodelay(true);
+        let stream: Stream = Box::new(L4Stream::from(socket));
+        let (front, shutdown) = (front.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let mut next = Some(stream);
+            while let Some(stream) = next {
+                next = front.process_new(stream, &shutdown).await;
+            }
+        });
+    }
+}
+
+impl InProcess {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until no request runs and every settlement is written, at most `limit`. False when something is left.
+    pub async fn quiet(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.app.in_flight.load(Ordering::Acquire) > 0 || self.app.settler.pending() > 0 {
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// Stops listening and writes what is owed to the ledger.
+    pub async fn stop(self) {
+        self.app.draining.store(true, Ordering::Release);
+        self.quiet(LAST_SETTLEMENTS).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        finish(&self.app, &self.ledger).await;
+    }
+}

@@ -1,0 +1,275 @@
+"""A small world for tests from outside: mock provider, counting relay, gateway, keys. Standard library only.
+
+    client -> Relay (counts requests on the wire) -> loopers serve -> loopers mock (keeps the invoice)
+
+Everything listens on free loopback ports, lives in one temporary folder, and is ended by process id.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from decimal import Decimal
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+# What the gateway's configuration holds as the provider's key, and what a client may bring instead.
+CONFIG_PROVIDER_KEY = "sk-test-from-config"
+CLIENT_PROVIDER_KEY = "sk-test-from-client"
+ADMIN_TOKEN = "admin-token-of-the-sdk-test"
+START_SECONDS = 30
+SETTLE_SECONDS = 30
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def http_json(url, method="GET"):
+    request = urllib.request.Request(url, method=method, data=b"" if method == "POST" else None)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body = answer.read()
+    return json.loads(body) if body else None
+
+
+def eventually(what, probe, seconds):
+    """Polls `probe` until it returns something true, and returns that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+class Relay:
+    """A TCP relay that counts the HTTP/1.1 requests passing towards the gateway, and can be asked for them.
+
+    It passes bytes on unchanged in both directions and counts request lines with its own reading of Content-Length and
+    chunked bodies, so what it counts is what was on the wire.
+    """
+
+    REQUEST_LINE = re.compile(rb"^[A-Z]+ \S+ HTTP/1\.1\r\n")
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.requests = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                gateway = socket.create_connection(("127.0.0.1", self.target_port))
+            except OSError:
+                client.close()
+                continue
+            for side in (client, gateway):
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._pump, args=(client, gateway, self._counter()), daemon=True).start()
+            threading.Thread(target=self._pump, args=(gateway, client, lambda data: None), daemon=True).start()
+
+    @staticmethod
+    def _pump(source, sink, see):
+        try:
+            while data := source.recv(65536):
+                see(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # One side is gone: so must the other be, at once, or a hang-up would not be seen.
+            for side in (source, sink):
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+
+    def _counter(self):
+        pending = bytearray()
+        body_left = 0
+
+        def see(data):
+            nonlocal body_left
+            pending.extend(data)
+            while pending:
+                if body_left:
+                    taken = min(body_left, len(pending))
+                    del pending[:taken]
+                    body_left -= taken
+                    continue
+                end = pending.find(b"\r\n\r\n")
+                if end < 0:
+                    return
+                head = bytes(pending[: end + 4])
+                if not self.REQUEST_LINE.match(head):
+                    raise AssertionError(f"not a request: {head[:80]!r}")
+                if re.search(rb"\r\ntransfer-encoding:", head, re.I):
+                    raise AssertionError("the relay counts only bodies with a Content-Length")
+                self.requests.append(head.split(b"\r\n", 1)[0].decode())
+                length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
+                body_left = int(length[1]) if length else 0
+                del pending[: end + 4]
+
+        return see
+
+
+class World:
+    """Mock, gateway and relay, started together."""
+
+    def __init__(self, binary):
+        self.binary = str(pathlib.Path(binary).resolve())
+        self._children = []
+        self._folder = tempfile.TemporaryDirectory(prefix="loopers-sdk-")
+        self.folder = pathlib.Path(self._folder.name)
+        self.config = self.folder / "loopers.yaml"
+        self.environment = dict(os.environ, OPENAI_API_KEY=CONFIG_PROVIDER_KEY, LOOPERS_ADMIN_TOKEN=ADMIN_TOKEN)
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self):
+        mock_port, self.gateway_port, self.admin_port = free_port(), free_port(), free_port()
+        self.mock = f"http://127.0.0.1:{mock_port}"
+        self.gateway = f"http://127.0.0.1:{self.gateway_port}"
+        self.admin = f"http://127.0.0.1:{self.admin_port}"
+        self.config.write_text(
+            f"listen: 127.0.0.1:{self.gateway_port}\n"
+            f"admin: {{ listen: 127.0.0.1:{self.admin_port}, token: env:LOOPERS_ADMIN_TOKEN }}\n"
+            f"ledger: file:{self.folder}/loopers.db\n"
+            f"prices: [{ROOT}/conf/prices.yaml]\n"
+            "providers:\n"
+            f'  openai: {{ base_url: "{self.mock}", key: env:OPENAI_API_KEY }}\n'
+        )
+        self._spawn("mock", "mock", "--listen", f"127.0.0.1:{mock_port}")
+        eventually("the mock answers", lambda: self._answers(f"{self.mock}/invoice"), START_SECONDS)
+        self._spawn("serve", "serve", "--config", str(self.config))
+        eventually("the gateway is ready", lambda: self._answers(f"{self.gateway}/readyz"), START_SECONDS)
+        self.relay = Relay(self.gateway_port)
+
+    def __exit__(self, *_):
+        if hasattr(self, "relay"):
+            self.relay.close()
+        for child in reversed(self._children):
+            if child.poll() is None:
+                child.send_signal(signal.SIGINT if child.name == "serve" else signal.SIGTERM)
+                try:
+                    child.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+        self._folder.cleanup()
+
+    def _spawn(self, name, *arguments):
+        log = open(self.folder / f"{name}.log", "wb")
+        child = subprocess.Popen(
+            [self.binary, *arguments], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        log.close()
+        child.name = name
+        self._children.append(child)
+
+    def _answers(self, url):
+        for child in self._children:
+            if child.poll() is not None:
+                raise AssertionError(f"`loopers {child.name}` ended with {child.returncode}:\n{self.log(child.name)}")
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    # === The command line ===
+
+    def run(self, *arguments):
+        done = subprocess.run(
+            [self.binary, *arguments, "--config", str(self.config)], cwd=self.folder, env=self.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"loopers {' '.join(arguments)}: exit {done.returncode}: {done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
+
+    def key(self, name, *flags):
+        """A new proxy key: `{"id", "key", …}`."""
+        return self.run("keys", "create", "--name", name, *flags, "--json")
+
+    def status(self, key):
+        """Spent and held of the key this month, in nano-dollars."""
+        report = self.run("budget", "status", key["id"], "--json")
+        level = next(level for level in report["levels"] if level["level"] == "key")
+        month = next(window for window in level["windows"] if window["window"] == "monthly")
+        return {"spent": nano(month["spent_usd"]), "held": nano(month["held_usd"]), "report": report}
+
+    def metric(self, name):
+        """The sum over all label sets of one metric of the gateway."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.M)
+        return sum(Decimal(value) for value in values)
+
+    # === The mock ===
+
+    def invoice(self):
+        return http_json(f"{self.mock}/invoice")
+
+    def reset_mock(self):
+        http_json(f"{self.mock}/reset", "POST")
+
+    def seen_by_mock(self):
+        """Requests that arrived at the mock: method, path, headers, body."""
+        return http_json(f"{self.mock}/log")["requests"]
+
+    # === The books ===
+
+    def at_rest(self, key):
+        """Waits until no call runs and nothing is held; returns the key's status."""
+        eventually("the mock is idle", lambda: self.invoice()["in_flight"] == 0, SETTLE_SECONDS)
+
+        def settled():
+            status = self.status(key)
+            return status if status["held"] == 0 else None
+
+        return eventually("all holds are settled", settled, SETTLE_SECONDS)
+
+    def assert_books(self, key):
+        """At rest, what was charged is the invoice to the nano-dollar; returns it."""
+        charged = self.at_rest(key)["spent"]
+        invoice = self.invoice()["invoice_nano"]
+        if charged != invoice:
+            raise AssertionError(f"charged {charged} nano-dollars, the provider's invoice says {invoice}")
+        return charged
+
+
+def nano(usd):
+    """A decimal string in USD as nano-dollars, exactly."""
+    value = Decimal(usd).scaleb(9)
+    if value != value.to_integral_value():
+        raise AssertionError(f"{usd} is not a whole number of nano-dollars")
+    return int(value)
