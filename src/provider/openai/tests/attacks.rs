@@ -272,5 +272,8 @@ fn large_bodies_take_linear_time() {
     let keys: serde_json::Map<String, Value> = (0..100_000).map(|i| (format!("k{i}"), json!(i))).collect();
     call(json!({"metadata": keys.clone()}));
     assert_eq!(read(&with(Value::Object(keys)).to_string()).err().unwrap().code, "unpriceable_request");
+    // Hostile text of megabytes is not worth a tokenizer's time.
+    let long = call(json!({"model": "gpt-4.1", "messages": [{"role": "user", "content": "=".repeat(2 << 20)}]}));
+    assert_eq!((long.body.exact_input(), long.input_max), (None, 1_047_576));
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
