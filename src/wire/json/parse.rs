@@ -187,9 +187,8 @@ impl Parser<'_, '_> {
         let keys = Value { text: self.text, nodes: self.nodes, index: object as u32 };
         let error = |key: Value<'_>| Err(JsonError::DuplicateKey(key.node().start as usize));
         let mut small: [&str; PAIRWISE_MAX] = [""; PAIRWISE_MAX];
-        let mut count = 0;
         let mut is_simple = true;
-        for key in keys.keys() {
+        for (count, key) in keys.keys().enumerate() {
             if count == PAIRWISE_MAX || key.kind() == Kind::Escaped {
                 is_simple = false;
                 break;
@@ -199,7 +198,6 @@ impl Parser<'_, '_> {
                 return error(key);
             }
             small[count] = raw;
-            count += 1;
         }
         if is_simple {
             return Ok(());
