@@ -1,0 +1,97 @@
+-- Put before every verb. Constants, the shapes of packed records, and the tree's time.
+--
+-- Money and times in records are packed as big-endian 64-bit integers (`struct`, `I8`). Lua's numbers are exact up to
+-- 2^53 and every counter stays below, so packing loses nothing; no sum is ever joined, `tostring`ed or `cjson`ed
+-- (those keep 14 digits). Money leaves a script as text made with '%.0f', which is exact.
+--
+-- A verb reads everything before it writes anything, so that an error in the middle cannot leave half a step.
+
+local MAX = 9007199254740991             -- the largest counter, and the limit of a window that has none: 2^53 - 1
+local NONE = 9007199254740992            -- "no limit" where a limit is stored or sent
+local SETTLED_KEPT_MS = 86400000         -- a settled hold or a tombstone is remembered for 24 hours
+local EXPIRED_KEPT_MS = 3024000000       -- an expired hold for 35 days
+local SESSION_KEPT_MS = 2592000000       -- a session for 30 days after its last use
+
+-- Books of a node, field `w`: [3i-2] start, [3i-1] spent, [3i] held of window i = 1..5 (minute, hourly, daily, weekly,
+-- monthly), [16] charged_total, [17] overrun_total, [18] the tree clock (used in the root's books only).
+local BOOKS = '>I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
+local CLOCK_AT = 137                     -- where the tree clock starts in them, in bytes
+-- Limits of a node, field `l`: one for each window, or NONE.
+local LIMITS = '>I8I8I8I8I8'
+-- A frame: five starts, five ends, five next ends.
+local FRAME = '>I8I8I8I8I8I8I8I8I8I8I8I8I8I8I8'
+-- A hold: state (o open, e expired, s settled), amount, charged, expires_at, until (forgotten then; 0 while open), born of
+-- its session (0 without one), place, note; then for each node of its chain the five window STARTS it was taken from.
+local HOLD = '>c1I8I8I8I8I8I2c0I2c0'
+local STARTS = '>I8I8I8I8I8'
+-- A session: [1] spent, [2] held, [3] open holds, [4] steps, [5] budget or NONE, [6] most steps or NONE, [7] born,
+-- [8] last use; then its state by name, [9] once loaded.
+local SESSION = '>I8I8I8I8I8I8I8I8'
+local STATE_AT = 65
+
+local call, pack, read, format = redis.call, struct.pack, struct.unpack, string.format
+
+-- The time in a tree: the server's clock moved by `offset` ms, but never before the root's tree clock. Also the clock itself.
+local function tree_now(root_books, offset)
+  local t = call('TIME')
+  local clock = t[1] * 1000 + math.floor(t[2] / 1000) + offset
+  local seen = root_books and read('>I8', root_books, CLOCK_AT) or 0
+  if seen > clock then return seen, clock end
+  return clock, clock
+end
+
+-- Writes down that a tree has seen `now`, and nothing else.
+local function tick(root_key, root_books, now)
+  if root_books and now > read('>I8', root_books, CLOCK_AT) then
+    call('HSET', root_key, 'w', string.sub(root_books, 1, CLOCK_AT - 1) .. pack('>I8', now))
+  end
+end
+
+-- The windows at `now`: [i] start and [5 + i] end. nil when the frame does not reach there.
+local function windows_at(frame, now)
+  local f = {read(FRAME, frame)}
+  for i = 1, 5 do
+    if now < f[i] or now >= f[10 + i] then return nil end
+    if now >= f[5 + i] then f[i], f[5 + i] = f[5 + i], f[10 + i] end
+  end
+  return f
+end
+
+-- The answer to a frame that does not reach `now`.
+local function wrong_frame(now, clock)
+  return format('CLOCK %.0f %.0f', now, clock)
+end
+
+-- Starts the windows of `books` that a later one has followed.
+local function roll(books, f)
+  for i = 1, 5 do
+    local at = 3 * i - 2
+    if f[i] > books[at] then books[at], books[at + 1], books[at + 2] = f[i], 0, 0 end
+  end
+end
+
+-- Writes a node's books.
+local function save_books(key, books)
+  call('HSET', key, 'w', pack(BOOKS, unpack(books, 1, 18)))
+end
+
+-- A session, or nil when there is none or it is forgotten. One with an open hold is never forgotten.
+local function load_session(key, now)
+  local packed = call('GET', key)
+  if not packed then return nil end
+  local s = {read(SESSION, packed)}
+  if s[3] == 0 and now >= s[8] + SESSION_KEPT_MS then return nil end
+  s[9] = string.sub(packed, STATE_AT)
+  return s
+end
+
+-- A session that nobody has used yet.
+local function new_session(now)
+  return {0, 0, 0, 0, NONE, NONE, now, now, 'active'}
+end
+
+-- Writes a session that is used now.
+local function save_session(key, s, now)
+  local packed = pack(SESSION, s[1], s[2], s[3], s[4], s[5], s[6], s[7], now) .. s[9]
+  if s[3] > 0 then call('SET', key, packed) else call('SET', key, packed, 'PX', SESSION_KEPT_MS) end
+end

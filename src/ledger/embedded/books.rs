@@ -1,0 +1,361 @@
+//! The state machine: what every operation does to the books, whatever keeps them.
+//!
+//! Deterministic: the clock and the records decide. Every operation loads what it needs, decides, and only then changes.
+
+use std::sync::Arc;
+
+use crate::clock::{Frame, Millis};
+use crate::ledger::rules::{self, SessionBook};
+use crate::ledger::{
+    BudgetRefusal, Charge, Held, HoldRef, LedgerError, Level, Node, NodeId, Refusal, Remaining, Reserve, Settled,
+    State, Sweep, Verdict,
+};
+use crate::money::Money;
+
+use super::store::{Due, Hold, HoldKey, LiveHold, NodeRow, SessionKey, Store};
+use super::time::Time;
+
+/// No tree is that high; a chain that is longer runs in circles.
+const HIGHEST: usize = 64;
+/// Expired holds looked up at once.
+const SWEEP_PAGE: usize = 256;
+
+/// The books, wherever they are kept.
+#[derive(Debug)]
+pub struct Books<S> {
+    /// The records.
+    pub(super) store: S,
+    /// The time that decides.
+    pub(super) time: Time,
+}
+
+/// The session part of a step: where it is, and the books in it.
+type SessionStep = Option<(SessionKey, SessionBook)>;
+
+impl<S: Store> Books<S> {
+    /// Books in a store.
+    pub fn new(store: S, time: Time) -> Books<S> {
+        Books { store, time }
+    }
+
+    /// A tree's time: the clock's, but never earlier than the tree has seen.
+    pub(super) fn now(&mut self, tree: &NodeId) -> Result<Millis, LedgerError> {
+        let seen = self.store.node(tree)?.map_or(Millis::MIN, |root| root.counters.clock);
+        Ok(self.time.clock().max(seen))
+    }
+
+    /// A tree's time, which it has seen from now on.
+    pub(super) fn advance(&mut self, tree: &NodeId) -> Result<Millis, LedgerError> {
+        let now = self.now(tree)?;
+        self.store.saw(tree, now);
+        Ok(now)
+    }
+
+    /// A node with all nodes above it, as the records say.
+    pub(super) fn chain(&mut self, id: &NodeId) -> Result<Option<Vec<NodeRow>>, LedgerError> {
+        let Some(first) = self.store.node(id)? else { return Ok(None) };
+        let mut chain = vec![first];
+        while let Some(parent) = chain.last().and_then(|row| row.parent()).cloned() {
+            let row = self.store.node(&parent)?.filter(|_| chain.len() < HIGHEST);
+            chain.push(row.ok_or_else(|| damaged(&format!("{id} has no {parent} above it")))?);
+        }
+        Ok(Some(chain))
+    }
+
+    /// A hold that is not forgotten yet.
+    fn hold(&mut self, key: &HoldKey, now: Millis) -> Result<Option<Hold>, LedgerError> {
+        Ok(self.store.hold(key)?.filter(|hold| match hold {
+            Hold::Live(live) => live.expired_until.is_none_or(|until| until > now),
+            Hold::Settled { until, .. } => *until > now,
+        }))
+    }
+
+    /// A session that is not forgotten yet.
+    pub(super) fn session_book(&mut self, at: &SessionKey, now: Millis) -> Result<Option<SessionBook>, LedgerError> {
+        Ok(self.store.session(at)?.filter(|book| !book.is_forgotten(now)))
+    }
+
+    /// See [`crate::ledger::Ledger::reserve`].
+    pub fn reserve(&mut self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        let tree = ask.view.tree().clone();
+        let now = self.advance(&tree)?;
+        let frame = self.time.frame(now)?;
+        let key = HoldKey::of(&tree, &ask.hold);
+        match self.hold(&key, now)? {
+            Some(Hold::Live(live)) if live.expired_until.is_none() => return self.repeat(&live, now, &frame),
+            Some(_) => return Ok(Verdict::Spent),
+            None => {}
+        }
+        let Some(mut chain) = self.chain_as_seen(ask)? else { return Ok(Verdict::Stale) };
+        for row in &mut chain {
+            row.counters = row.counters.rolled(&frame);
+        }
+        let mut session = match &ask.session {
+            Some(asked) => {
+                let at = (ask.view.key.id.clone(), asked.id.clone());
+                let book = self.session_book(&at, now)?.unwrap_or_default();
+                Some((at, book.tightened(asked)))
+            }
+            None => None,
+        };
+        let least = ask.least.min(ask.most);
+        if let Some(refusal) = refusal(&chain, &session, least, now, &frame) {
+            return Ok(Verdict::Refused(refusal));
+        }
+        let granted = room(&chain, &session).min(ask.most);
+        for row in &mut chain {
+            row.counters.take(granted);
+        }
+        if let Some((_, book)) = &mut session {
+            book.take(granted, now);
+        }
+        let remaining = remaining(&chain, &session);
+        let live = live_hold(ask, &chain, granted, now);
+        self.put(chain, session);
+        self.store.put_hold(&key, Some(Hold::Live(Arc::new(live))));
+        Ok(Verdict::Held(Held { granted, remaining, now }))
+    }
+
+    /// The answer to a reserve whose hold is open already.
+    fn repeat(&mut self, live: &LiveHold, now: Millis, frame: &Frame) -> Result<Verdict, LedgerError> {
+        let (mut chain, session) = self.taken_from(&live.at, now)?;
+        for row in &mut chain {
+            row.counters = row.counters.rolled(frame);
+        }
+        Ok(Verdict::Held(Held { granted: live.amount, remaining: remaining(&chain, &session), now }))
+    }
+
+    /// The chain of a reserve, unless the gateway's view of the key is out of date.
+    fn chain_as_seen(&mut self, ask: &Reserve) -> Result<Option<Vec<NodeRow>>, LedgerError> {
+        let Some(chain) = self.chain(&ask.view.key.id)? else { return Ok(None) };
+        let is_current = chain.first().is_some_and(|row| match &*row.record {
+            Node::Key(key) => row.revision == ask.view.revision && key.hash == ask.view.hash.hex(),
+            Node::Team(_) => false,
+        });
+        // Chains never change; a view with another one was not made from this ledger.
+        let is_same =
+            chain.len() == ask.view.chain.len() && chain.iter().zip(&ask.view.chain).all(|(row, id)| row.id() == id);
+        Ok((is_current && is_same).then_some(chain))
+    }
+
+    /// The nodes and the session that a hold was taken from.
+    fn taken_from(&mut self, at: &HoldRef, now: Millis) -> Result<(Vec<NodeRow>, SessionStep), LedgerError> {
+        let mut chain = Vec::with_capacity(at.chain.len());
+        for id in &at.chain {
+            let row = self.store.node(id)?;
+            chain.push(row.ok_or_else(|| damaged(&format!("hold {} was taken from {id}, which is gone", at.hold)))?);
+        }
+        let session = match (&at.session, at.chain.first()) {
+            (Some(session), Some(key)) => {
+                let at = (key.clone(), session.clone());
+                self.session_book(&at, now)?.map(|book| (at, book))
+            }
+            _ => None,
+        };
+        Ok((chain, session))
+    }
+
+    /// Puts back what a step has changed.
+    fn put(&mut self, chain: Vec<NodeRow>, session: SessionStep) {
+        for row in chain {
+            self.store.put_counters(row);
+        }
+        if let Some((at, book)) = session {
+            self.store.put_session(&at, book);
+        }
+    }
+
+    /// See [`crate::ledger::Ledger::settle`].
+    pub fn settle(&mut self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
+        let tree = at.chain.last().ok_or_else(|| LedgerError::NotFound(format!("hold {} names no key", at.hold)))?;
+        let now = self.advance(tree)?;
+        let key = HoldKey::of(tree, &at.hold);
+        match self.hold(&key, now)? {
+            None => {
+                self.put_settled(&key, Money::ZERO, now);
+                Ok(Settled::Unknown)
+            }
+            Some(Hold::Settled { charged, .. }) => Ok(Settled::Already { charged }),
+            Some(Hold::Live(live)) if live.expired_until.is_some() => match charge {
+                Charge::Full => Ok(Settled::Already { charged: live.amount }),
+                Charge::Exact(cost) => self.correct(&key, &live, cost.min(Money::COUNTER_MAX), now),
+            },
+            Some(Hold::Live(live)) => {
+                let charged = match charge {
+                    Charge::Full => live.amount,
+                    Charge::Exact(cost) => cost.min(Money::COUNTER_MAX),
+                };
+                self.charge(&live, charged, now)?;
+                self.put_settled(&key, charged, now);
+                Ok(Settled::Applied { charged, held: live.amount })
+            }
+        }
+    }
+
+    /// Ends an open hold: frees what it holds and charges the cost.
+    fn charge(&mut self, live: &LiveHold, cost: Money, now: Millis) -> Result<(), LedgerError> {
+        let (mut chain, mut session) = self.taken_from(&live.at, now)?;
+        for (row, starts) in chain.iter_mut().zip(&live.starts) {
+            row.counters.charge(starts, live.amount, cost);
+        }
+        if let Some((_, book)) = &mut session {
+            book.charge(live.amount, cost, now);
+        }
+        self.put(chain, session);
+        Ok(())
+    }
+
+    /// Puts the true cost in the place of the full charge of an expired hold.
+    fn correct(&mut self, key: &HoldKey, live: &LiveHold, cost: Money, now: Millis) -> Result<Settled, LedgerError> {
+        let (mut chain, mut session) = self.taken_from(&live.at, now)?;
+        for (row, starts) in chain.iter_mut().zip(&live.starts) {
+            row.counters.correct(starts, live.amount, cost);
+        }
+        if let Some((_, book)) = &mut session {
+            book.correct(live.amount, cost, now);
+        }
+        self.put(chain, session);
+        self.put_settled(key, cost, now);
+        Ok(Settled::Corrected { charged: cost, before: live.amount })
+    }
+
+    fn put_settled(&mut self, key: &HoldKey, charged: Money, now: Millis) {
+        let until = now.saturating_add(rules::SETTLED_KEPT_MS);
+        self.store.put_hold(key, Some(Hold::Settled { charged, until }));
+    }
+
+    /// See [`crate::ledger::Ledger::sweep`].
+    pub fn sweep(&mut self, most: usize) -> Result<Sweep, LedgerError> {
+        let mut done = Sweep::default();
+        let mut trouble = None;
+        // A tree may have seen a later time than the clock tells; which one is only known hold by hold.
+        let until = self.time.clock().max(self.store.horizon());
+        let mut last = None;
+        while done.expired < most as u64 {
+            let page = self.store.due(until, last, SWEEP_PAGE)?;
+            for due in &page {
+                if done.expired == most as u64 {
+                    break;
+                }
+                match self.expire(due) {
+                    Ok(Some(amount)) => {
+                        done.expired += 1;
+                        done.charged = rules::counted(done.charged, amount);
+                    }
+                    Ok(None) => {}
+                    // One hold that cannot be read must not keep the others open.
+                    Err(error) => trouble = Some(error),
+                }
+            }
+            last = page.last().copied();
+            if page.len() < SWEEP_PAGE {
+                break;
+            }
+        }
+        let forgotten = self.store.forget(self.time.clock());
+        trouble.map_or(forgotten, Err).map(|()| done)
+    }
+
+    /// Charges a hold in full if its tree's time is past its expiry.
+    fn expire(&mut self, (_, key): &Due) -> Result<Option<Money>, LedgerError> {
+        let Some(Hold::Live(live)) = self.store.hold(key)?.filter(is_open) else { return Ok(None) };
+        let Some(tree) = live.at.chain.last() else { return Ok(None) };
+        let now = self.now(tree)?;
+        if live.expires_at > now {
+            return Ok(None);
+        }
+        self.store.saw(tree, now);
+        self.charge(&live, live.amount, now)?;
+        let expired_until = Some(now.saturating_add(rules::EXPIRED_KEPT_MS));
+        let amount = live.amount;
+        let expired = LiveHold { expired_until, ..(*live).clone() };
+        self.store.put_hold(key, Some(Hold::Live(Arc::new(expired))));
+        Ok(Some(amount))
+    }
+}
+
+fn is_open(hold: &Hold) -> bool {
+    matches!(hold, Hold::Live(live) if live.expired_until.is_none())
+}
+
+/// The records contradict each other: nothing may be decided from them.
+pub fn damaged(what: &str) -> LedgerError {
+    LedgerError::Unavailable(format!("the books are damaged: {what}"))
+}
+
+/// The hold of a reserve that was granted.
+fn live_hold(ask: &Reserve, chain: &[NodeRow], amount: Money, now: Millis) -> LiveHold {
+    LiveHold {
+        at: ask.hold_ref(),
+        starts: chain.iter().map(|row| row.counters.starts()).collect(),
+        expired_until: None,
+        amount,
+        expires_at: now.saturating_add(i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX)),
+        note: ask.note.clone(),
+    }
+}
+
+/// The first check, in the order of the specification, that `least` does not pass.
+fn refusal(chain: &[NodeRow], session: &SessionStep, least: Money, now: Millis, frame: &Frame) -> Option<Refusal> {
+    let stopped = chain.iter().find(|row| row.state() != State::Active);
+    if let Some(row) = stopped {
+        return Some(Refusal::Stopped { level: row.level(), id: row.id().to_string(), state: row.state() });
+    }
+    if let Some((at, book)) = session.as_ref().filter(|(_, book)| book.state != State::Active) {
+        return Some(Refusal::Stopped { level: Level::Session, id: at.1.to_string(), state: book.state });
+    }
+    let expires_at = chain.first().and_then(|row| match &*row.record {
+        Node::Key(key) => key.expires_at,
+        Node::Team(_) => None,
+    });
+    if let Some(at) = expires_at.filter(|at| *at <= now) {
+        return Some(Refusal::Expired(at));
+    }
+    if let Some((_, book)) = session {
+        if let Some(limit) = book.refusing_step() {
+            return Some(Refusal::SessionSteps { limit, used: book.steps });
+        }
+        if let Some(limit) = book.refusing(least) {
+            return Some(Refusal::SessionBudget { limit, spent: book.spent, held: book.held });
+        }
+    }
+    chain.iter().find_map(|row| budget_refusal(row, least, frame)).map(Refusal::Budget)
+}
+
+fn budget_refusal(row: &NodeRow, least: Money, frame: &Frame) -> Option<BudgetRefusal> {
+    let window = row.counters.refusing(row.limits(), least)?;
+    let book = row.counters.windows[window.index()];
+    Some(BudgetRefusal {
+        level: row.level(),
+        id: row.id().clone(),
+        window,
+        limit: row.limits().of(window).unwrap_or(Money::COUNTER_MAX),
+        spent: book.spent,
+        held: book.held,
+        resets_at: rules::resets_at(frame, window, book.start),
+    })
+}
+
+/// The least money left over all limits.
+fn room(chain: &[NodeRow], session: &SessionStep) -> Money {
+    let budget = session.as_ref().and_then(|(_, book)| book.left()).unwrap_or(Money::COUNTER_MAX);
+    chain.iter().fold(budget, |least, row| least.min(row.counters.room(row.limits())))
+}
+
+/// The least money left over the limits that are set; the first of equals in the order of the checks.
+fn remaining(chain: &[NodeRow], session: &SessionStep) -> Option<Remaining> {
+    let budget = session.as_ref().and_then(|(_, book)| book.left());
+    let mut least = budget.map(|amount| Remaining { amount, level: Level::Session, window: None });
+    for row in chain {
+        let Some((amount, window)) = row.counters.tightest(row.limits()) else { continue };
+        if least.as_ref().is_none_or(|least| amount < least.amount) {
+            least = Some(Remaining { amount, level: row.level(), window: Some(window) });
+        }
+    }
+    least
+}
+
+/// The session that a call names, for the checks that only look.
+pub fn session_key(key: &NodeId, session: &str) -> SessionKey {
+    (key.clone(), session.into())
+}

@@ -1,0 +1,184 @@
+//! The embedded engine: the ledger in this process, over a SQLite file or memory.
+//!
+//! One state machine ([`books`]) decides; a store keeps its records. In a file, a thread of its own does the operations
+//! that wait in one transaction and answers them when that is on the disk, so a call never goes out on money that a
+//! crash could forget. One gateway claims the file; the command line works beside it through SQLite.
+
+mod admin;
+mod books;
+mod cache;
+mod codec;
+mod file;
+mod memory;
+mod schema;
+mod store;
+mod time;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crate::clock::{Calendar, Clock};
+use crate::secret::KeyHash;
+
+use super::{
+    Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus, Reserve,
+    SessionStatus, Settled, Standing, State, Sweep, TeamRecord, Verdict,
+};
+
+use books::Books;
+use memory::MemoryStore;
+use time::Time;
+use writer::Writer;
+
+/// Who opens a ledger file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one gateway: claims the file for as long as it runs.
+    Gateway,
+    /// A command: works on the file for a moment, whether or not a gateway runs.
+    Visitor,
+}
+
+/// How to open an embedded ledger.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// The file; `None` for memory.
+    pub path: Option<PathBuf>,
+    /// The calendar of the windows.
+    pub calendar: Calendar,
+    /// The clock that decides.
+    pub clock: Clock,
+    /// Who opens it. Memory has no visitors.
+    pub role: Role,
+}
+
+/// The embedded engine. Clones share it; dropping the last one writes what is left and closes the file.
+#[derive(Clone, Debug)]
+pub struct EmbeddedLedger {
+    engine: Arc<Engine>,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Memory(Box<Mutex<Books<MemoryStore>>>),
+    File(Writer),
+}
+
+/// Does one operation on the books, wherever they are kept.
+macro_rules! on {
+    ($self:ident, writes: $writes:literal, |$books:ident| $work:expr) => {
+        match &*$self.engine {
+            Engine::Memory(books) => {
+                // Books that a panic may have left half done are not believed.
+                let mut books = books.lock().map_err(|_| LedgerError::Unavailable("the books are damaged".into()))?;
+                let $books = &mut *books;
+                $work
+            }
+            Engine::File(writer) => writer.ask($writes, move |$books| $work).await,
+        }
+    };
+}
+
+impl EmbeddedLedger {
+    /// Opens a ledger. A file that is damaged, read-only, of a newer version or another gateway's is refused.
+    pub fn open(options: EmbeddedOptions) -> Result<EmbeddedLedger, LedgerError> {
+        let time = Time::new(options.clock, options.calendar);
+        let engine = match options.path {
+            Some(path) => Engine::File(Writer::open(path, options.role, time)?),
+            None => Engine::Memory(Box::new(Mutex::new(Books::new(MemoryStore::default(), time)))),
+        };
+        Ok(EmbeddedLedger { engine: Arc::new(engine) })
+    }
+
+    /// See [`super::Ledger::reserve`].
+    pub async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        let ask = ask.clone();
+        on!(self, writes: true, |books| books.reserve(&ask))
+    }
+
+    /// See [`super::Ledger::settle`].
+    pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
+        let at = at.clone();
+        on!(self, writes: true, |books| books.settle(&at, charge))
+    }
+
+    /// See [`super::Ledger::sweep`].
+    pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
+        on!(self, writes: true, |books| books.sweep(most))
+    }
+
+    /// See [`super::Ledger::standing`].
+    pub async fn standing(&self, holds: &[HoldRef]) -> Result<Vec<Standing>, LedgerError> {
+        let holds = holds.to_vec();
+        on!(self, writes: false, |books| books.standing(&holds))
+    }
+
+    /// See [`super::Ledger::key_by_hash`].
+    pub async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyView>, LedgerError> {
+        let hash = *hash;
+        on!(self, writes: false, |books| books.key_by_hash(&hash))
+    }
+
+    /// See [`super::Ledger::create_key`].
+    pub async fn create_key(&self, record: &KeyRecord) -> Result<(), LedgerError> {
+        let record = record.clone();
+        on!(self, writes: true, |books| books.create_key(&record))
+    }
+
+    /// See [`super::Ledger::create_team`].
+    pub async fn create_team(&self, record: &TeamRecord) -> Result<(), LedgerError> {
+        let record = record.clone();
+        on!(self, writes: true, |books| books.create_team(&record))
+    }
+
+    /// See [`super::Ledger::nodes`].
+    pub async fn nodes(&self) -> Result<Vec<Node>, LedgerError> {
+        on!(self, writes: false, |books| books.nodes())
+    }
+
+    /// See [`super::Ledger::node`].
+    pub async fn node(&self, id: &NodeId) -> Result<Option<Node>, LedgerError> {
+        let id = id.clone();
+        on!(self, writes: false, |books| books.node(&id))
+    }
+
+    /// See [`super::Ledger::edit`].
+    pub async fn edit(&self, id: &NodeId, edit: &Edit) -> Result<(), LedgerError> {
+        let (id, edit) = (id.clone(), edit.clone());
+        on!(self, writes: true, |books| books.edit(&id, &edit))
+    }
+
+    /// See [`super::Ledger::status`].
+    pub async fn status(&self, id: &NodeId) -> Result<NodeStatus, LedgerError> {
+        let id = id.clone();
+        on!(self, writes: false, |books| books.status(&id))
+    }
+
+    /// See [`super::Ledger::session`].
+    pub async fn session(&self, key: &NodeId, session: &str) -> Result<Option<SessionStatus>, LedgerError> {
+        let (key, session) = (key.clone(), session.to_string());
+        on!(self, writes: false, |books| books.session(&key, &session))
+    }
+
+    /// See [`super::Ledger::set_session_state`].
+    pub async fn set_session_state(&self, key: &NodeId, session: &str, state: State) -> Result<(), LedgerError> {
+        let (key, session) = (key.clone(), session.to_string());
+        on!(self, writes: true, |books| books.set_session_state(&key, &session, state))
+    }
+
+    /// See [`super::Ledger::holds`].
+    pub async fn holds(&self, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
+        on!(self, writes: true, |books| books.holds(most))
+    }
+
+    /// See [`super::Ledger::probe`]: two steps, each of them on the disk before the next.
+    pub async fn probe(&self) -> Result<(), LedgerError> {
+        let hold = HoldId::random()?;
+        let at = on!(self, writes: true, |books| books.probe_hold(hold))?;
+        on!(self, writes: true, |books| books.probe_release(&at))
+    }
+}

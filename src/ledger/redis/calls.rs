@@ -1,0 +1,315 @@
+//! The verbs of a call's life: reserve, settle, standing.
+
+use std::collections::{HashMap, HashSet};
+
+use super::reply::{self, Words};
+use super::script::{Call, RESERVE, SETTLE, STANDING};
+use super::{RedisLedger, shape};
+use crate::clock::Window;
+use crate::ledger::names::Tree;
+use crate::ledger::{
+    BudgetRefusal, Charge, Held, HoldInfo, HoldRef, LedgerError, Level, NodeId, Refusal, Remaining, Reserve, Settled,
+    Standing, State, Verdict,
+};
+use crate::money::Money;
+
+/// The longest life of a hold, about 35 years: keeps every time exact in Lua.
+const TTL_MS_MAX: u64 = 1 << 40;
+/// The most keys that one `standing` call looks at.
+const STANDING_KEYS: usize = 256;
+
+/// How a settlement names its charge: the words of `lua/settle.lua`.
+#[derive(Clone, Copy)]
+enum Ending {
+    Charged(Charge),
+    Expired,
+}
+
+impl RedisLedger {
+    /// See [`crate::ledger::Ledger::reserve`].
+    pub async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        let view = &*ask.view;
+        let tree = tree_of(&view.chain)?;
+        let session = ask.session.as_ref();
+        let mut keys = Vec::with_capacity(3 + view.chain.len());
+        keys.push(tree.hold(&ask.hold));
+        keys.push(tree.open());
+        keys.extend(chain_keys(&tree, &view.chain, session.map(|session| &*session.id)));
+        let least = countable(ask.least);
+        let most = countable(ask.most).max(least);
+        let mut call = Call::new(&RESERVE, keys)
+            .arg(view.chain.len() as u64)
+            .arg(&*ask.hold.0)
+            .arg(view.hash.hex())
+            .arg(view.revision)
+            .arg(least)
+            .arg(most)
+            .arg(ask.ttl_ms.min(TTL_MS_MAX))
+            .arg(shape::place(&view.chain, session.map(|session| &*session.id)))
+            .arg(shape::short_note(&ask.note));
+        if let Some(session) = session {
+            let most = Money::COUNTER_MAX;
+            let budget = session.budget.map_or(shape::NONE, |budget| budget.min(most).nano());
+            let steps = session.steps.map_or(shape::NONE, |steps| steps.min(most.nano()));
+            call = call.arg(budget).arg(steps);
+        }
+        let text = reply::text(self.framed(&call).await?)?;
+        verdict(ask, Words::new(&text))
+    }
+
+    /// See [`crate::ledger::Ledger::settle`].
+    pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
+        let reply = self.end(at, Ending::Charged(charge)).await?;
+        let mut words = Words::new(&reply);
+        match words.word()? {
+            "APPLIED" => {
+                let done = Settled::Applied { charged: words.money()?, held: words.money()? };
+                words.end(done)
+            }
+            "CORRECTED" => {
+                let done = Settled::Corrected { charged: words.money()?, before: words.money()? };
+                words.end(done)
+            }
+            "ALREADY" => {
+                let done = Settled::Already { charged: words.money()? };
+                words.end(done)
+            }
+            "UNKNOWN" => words.end(Settled::Unknown),
+            "PLACE" => Err(LedgerError::Conflict(format!("the hold {} was taken from another place", at.hold))),
+            _ => Err(words.bad()),
+        }
+    }
+
+    /// Charges one hold in full if it is due: how much, or `None` when it was not.
+    pub(super) async fn expire(&self, hold: &HoldInfo) -> Result<Option<Money>, LedgerError> {
+        let reply = self.end(&hold.at, Ending::Expired).await?;
+        let mut words = Words::new(&reply);
+        match words.word()? {
+            "APPLIED" => {
+                let (charged, _held) = (words.money()?, words.money()?);
+                words.end(Some(charged))
+            }
+            "KEPT" => words.end(None),
+            _ => Err(words.bad()),
+        }
+    }
+
+    async fn end(&self, at: &HoldRef, ending: Ending) -> Result<String, LedgerError> {
+        let tree = tree_of(&at.chain)?;
+        let session = at.session.as_deref();
+        let mut keys = Vec::with_capacity(4 + at.chain.len());
+        keys.extend([tree.hold(&at.hold), tree.open(), tree.expired()]);
+        keys.extend(chain_keys(&tree, &at.chain, session));
+        let (mode, cost) = match ending {
+            Ending::Charged(Charge::Exact(cost)) => ("exact", countable(cost)),
+            Ending::Charged(Charge::Full) => ("full", 0),
+            Ending::Expired => ("expire", 0),
+        };
+        let call = Call::new(&SETTLE, keys)
+            .arg(at.chain.len() as u64)
+            .arg(&*at.hold.0)
+            .arg(mode)
+            .arg(cost)
+            .arg(shape::place(&at.chain, session));
+        reply::text(self.timed(&call).await?)
+    }
+
+    /// See [`crate::ledger::Ledger::standing`].
+    pub async fn standing(&self, holds: &[HoldRef]) -> Result<Vec<Standing>, LedgerError> {
+        let mut trees: HashMap<&NodeId, Asked> = HashMap::new();
+        for hold in holds {
+            let root = hold.chain.last().ok_or_else(no_chain)?;
+            trees.entry(root).or_default().add(hold);
+        }
+        let calls = trees.into_iter().flat_map(|(root, asked)| asked.calls(root)).collect();
+        let answers = self.each(calls, |ledger, call| async move { ledger.ask_standing(call).await }).await?;
+        let words: HashMap<String, Word> = answers.into_iter().flatten().collect();
+        holds.iter().map(|hold| stands(hold, &words)).collect()
+    }
+
+    async fn ask_standing(self, ask: StandingCall) -> Result<Vec<(String, Word)>, LedgerError> {
+        let keys: Vec<String> = ask.nodes.iter().chain(&ask.sessions).cloned().collect();
+        let call = Call::new(&STANDING, keys).arg(ask.nodes.len() as u64);
+        let text = reply::text(self.framed(&call).await?)?;
+        let mut words = Words::new(&text);
+        if words.word()? != "STANDING" {
+            return Err(words.bad());
+        }
+        let mut answers = Vec::with_capacity(ask.nodes.len() + ask.sessions.len());
+        for key in ask.nodes.into_iter().chain(ask.sessions) {
+            answers.push((key, Word::read(&mut words)?));
+        }
+        words.end(answers)
+    }
+}
+
+/// The tree of a chain.
+fn tree_of(chain: &[NodeId]) -> Result<Tree, LedgerError> {
+    chain.last().map(Tree::of).ok_or_else(no_chain)
+}
+
+fn no_chain() -> LedgerError {
+    LedgerError::Conflict("a hold must be taken from at least one node".into())
+}
+
+/// The keys of the nodes of a chain, and of the session of its first node.
+fn chain_keys(tree: &Tree, chain: &[NodeId], session: Option<&str>) -> impl Iterator<Item = String> {
+    let session = session.and_then(|session| chain.first().map(|key| tree.session(key, session)));
+    chain.iter().map(|id| tree.node(id)).chain(session)
+}
+
+/// An amount as the scripts can count it. Whatever is above every limit stays above every limit.
+fn countable(amount: Money) -> u64 {
+    amount.nano().min(shape::NONE)
+}
+
+/// Reads the reply of `lua/reserve.lua`.
+fn verdict(ask: &Reserve, mut words: Words<'_>) -> Result<Verdict, LedgerError> {
+    let chain = &ask.view.chain;
+    let refusal = match words.word()? {
+        "HELD" => return held(ask, words),
+        "STALE" => return words.end(Verdict::Stale),
+        "SPENT" => return words.end(Verdict::Spent),
+        "STATE" => {
+            let (level, id) = match node(chain, &mut words)? {
+                Some(node) => (level_of(node), node.to_string()),
+                None => (Level::Session, ask.session.as_ref().map(|s| s.id.to_string()).ok_or_else(|| words.bad())?),
+            };
+            Refusal::Stopped { level, id, state: words.state()? }
+        }
+        "EXPIRED" => Refusal::Expired(words.number()?),
+        "STEPS" => Refusal::SessionSteps { limit: words.number()?, used: words.number()? },
+        "SESSION" => Refusal::SessionBudget { limit: words.money()?, spent: words.money()?, held: words.money()? },
+        "BUDGET" => {
+            let id = node(chain, &mut words)?.ok_or_else(|| words.bad())?.clone();
+            Refusal::Budget(BudgetRefusal {
+                level: level_of(&id),
+                id,
+                window: window(&mut words)?.ok_or_else(|| words.bad())?,
+                limit: words.money()?,
+                spent: words.money()?,
+                held: words.money()?,
+                resets_at: words.number()?,
+            })
+        }
+        _ => return Err(words.bad()),
+    };
+    words.end(Verdict::Refused(refusal))
+}
+
+fn held(ask: &Reserve, mut words: Words<'_>) -> Result<Verdict, LedgerError> {
+    let (granted, now) = (words.money()?, words.number()?);
+    let remaining = match words.next() {
+        None => return Ok(Verdict::Held(Held { granted, remaining: None, now })),
+        Some(amount) => Words::new(amount).money()?,
+    };
+    let level = node(&ask.view.chain, &mut words)?.map_or(Level::Session, level_of);
+    let window = window(&mut words)?;
+    if (level == Level::Session) != window.is_none() {
+        return Err(words.bad());
+    }
+    let remaining = Some(Remaining { amount: remaining, level, window });
+    words.end(Verdict::Held(Held { granted, remaining, now }))
+}
+
+/// The node at the place that the next word names, `None` for 0: the session.
+fn node<'a>(chain: &'a [NodeId], words: &mut Words<'_>) -> Result<Option<&'a NodeId>, LedgerError> {
+    match words.number::<usize>()? {
+        0 => Ok(None),
+        place => chain.get(place - 1).map(Some).ok_or_else(|| words.bad()),
+    }
+}
+
+/// The window that the next word names, `None` for 0.
+fn window(words: &mut Words<'_>) -> Result<Option<Window>, LedgerError> {
+    match words.number::<usize>()? {
+        0 => Ok(None),
+        place => Window::ALL.get(place - 1).copied().map(Some).ok_or_else(|| words.bad()),
+    }
+}
+
+/// The level of a node.
+pub(super) fn level_of(id: &NodeId) -> Level {
+    if id.is_team() { Level::Team } else { Level::Key }
+}
+
+/// What `lua/standing.lua` says of one node or session.
+#[derive(Clone, Copy)]
+enum Word {
+    Good,
+    Over,
+    Stopped(State),
+}
+
+impl Word {
+    fn read(words: &mut Words<'_>) -> Result<Word, LedgerError> {
+        match words.word()? {
+            "good" => Ok(Word::Good),
+            "over" => Ok(Word::Over),
+            // A key that is gone may spend nothing, now or later.
+            "gone" => Ok(Word::Stopped(State::Revoked)),
+            name => match State::from_name(name) {
+                Some(state) if state != State::Active => Ok(Word::Stopped(state)),
+                _ => Err(words.bad()),
+            },
+        }
+    }
+}
+
+/// Where one hold stands, of what is known of its nodes and session.
+fn stands(hold: &HoldRef, words: &HashMap<String, Word>) -> Result<Standing, LedgerError> {
+    let tree = tree_of(&hold.chain)?;
+    let mut standing = Standing::Good;
+    for key in chain_keys(&tree, &hold.chain, hold.session.as_deref()) {
+        match words.get(&key) {
+            None => return Err(reply::unexpected("a node without a standing")),
+            Some(Word::Stopped(state)) => return Ok(Standing::Stopped(*state)),
+            Some(Word::Over) => standing = Standing::OverLimit,
+            Some(Word::Good) => {}
+        }
+    }
+    Ok(standing)
+}
+
+/// The nodes and sessions of one tree that are asked for.
+#[derive(Default)]
+struct Asked {
+    nodes: HashSet<String>,
+    sessions: HashSet<String>,
+}
+
+/// One call of `lua/standing.lua`; its first node is the root.
+struct StandingCall {
+    nodes: Vec<String>,
+    sessions: Vec<String>,
+}
+
+impl Asked {
+    fn add(&mut self, hold: &HoldRef) {
+        let Some(root) = hold.chain.last() else { return };
+        let tree = Tree::of(root);
+        self.nodes.extend(hold.chain.iter().map(|id| tree.node(id)));
+        if let (Some(key), Some(session)) = (hold.chain.first(), hold.session.as_deref()) {
+            self.sessions.insert(tree.session(key, session));
+        }
+    }
+
+    fn calls(mut self, root: &NodeId) -> Vec<StandingCall> {
+        let root = Tree::of(root).node(root);
+        self.nodes.remove(&root);
+        let nodes: Vec<String> = self.nodes.into_iter().collect();
+        let sessions: Vec<String> = self.sessions.into_iter().collect();
+        let mut calls: Vec<StandingCall> = Vec::new();
+        let with_root = |more: &[String]| [std::slice::from_ref(&root), more].concat();
+        for part in nodes.chunks(STANDING_KEYS) {
+            calls.push(StandingCall { nodes: with_root(part), sessions: Vec::new() });
+        }
+        for part in sessions.chunks(STANDING_KEYS) {
+            calls.push(StandingCall { nodes: with_root(&[]), sessions: part.to_vec() });
+        }
+        if calls.is_empty() {
+            calls.push(StandingCall { nodes: with_root(&[]), sessions: Vec::new() });
+        }
+        calls
+    }
+}

@@ -1,0 +1,284 @@
+//! Connections: made when first used, on the runtime that uses them, and made anew when they are lost.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionLike, MultiplexedConnection};
+use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::ledger::LedgerError;
+
+/// How long one attempt to connect may take. The operation that waits for it has its own, shorter limit.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// After so many timeouts in a row a Cluster connection is replaced: one frozen master must not cost the others theirs.
+const CLUSTER_TIMEOUTS: u32 = 8;
+
+/// Where Redis is.
+pub(super) enum Target {
+    /// One server.
+    Single(Box<Client>),
+    /// A Cluster.
+    Cluster(Box<ClusterClient>),
+}
+
+impl Target {
+    /// The target of a URL: `redis://`, `rediss://`, `redis-cluster://host:port,…` or `rediss-cluster://…`.
+    pub(super) fn parse(url: &str, timeout: Duration) -> Result<Self, LedgerError> {
+        let wrong = |e: RedisError| LedgerError::Conflict(format!("the ledger's URL is not usable: {}", e.category()));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+            LedgerError::Conflict("the ledger's URL must start with redis://, rediss:// or redis-cluster://".into())
+        })?;
+        let node_scheme = match scheme {
+            "redis" | "rediss" => return Ok(Target::Single(Box::new(Client::open(url).map_err(wrong)?))),
+            "redis-cluster" => "redis",
+            "rediss-cluster" => "rediss",
+            _ => return Err(LedgerError::Conflict(format!("a Redis ledger cannot have the scheme `{scheme}`"))),
+        };
+        let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
+        let at = if user.is_empty() { "" } else { "@" };
+        let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{node_scheme}://{user}{at}{host}"));
+        let client = ClusterClientBuilder::new(nodes)
+            .retries(2)
+            .min_retry_wait(5)
+            .max_retry_wait(50)
+            .connection_timeout(CONNECT_LIMIT)
+            .response_timeout(timeout)
+            .build()
+            .map_err(wrong)?;
+        Ok(Target::Cluster(Box::new(client)))
+    }
+
+    /// A new connection, on the runtime that runs this.
+    pub(super) async fn connect(&self) -> Result<Connection, LedgerError> {
+        let made = match self {
+            Target::Single(client) => {
+                // Every command has a limit of its own.
+                let config =
+                    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_LIMIT)).set_response_timeout(None);
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
+            }
+            Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+        };
+        made.map_err(|e| unavailable(&e))
+    }
+
+    /// True for a Cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Target::Cluster(_))
+    }
+}
+
+/// A connection; clones share its socket.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Single(MultiplexedConnection),
+    /// To every node of a Cluster.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Sends one command to the node that has its keys.
+    pub(super) async fn send(&mut self, cmd: &Cmd) -> Result<Value, RedisError> {
+        match self {
+            Connection::Single(connection) => connection.send_packed_command(cmd).await,
+            Connection::Cluster(connection) => connection.req_packed_command(cmd).await,
+        }?
+        .extract_error()
+    }
+
+    /// Sends one command to every master; one reply for each.
+    pub(super) async fn send_to_masters(&mut self, cmd: &Cmd) -> Result<Vec<Value>, RedisError> {
+        match self {
+            Connection::Single(_) => Ok(vec![self.send(cmd).await?]),
+            Connection::Cluster(connection) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let replies = connection.route_command(cmd.clone(), masters).await?.extract_error()?;
+                Ok(match replies {
+                    Value::Map(replies) => replies.into_iter().map(|(_, reply)| reply).collect(),
+                    other => vec![other],
+                })
+            }
+        }
+    }
+}
+
+/// A connection in use, and how many commands in a row have had no answer on it.
+struct Live {
+    connection: Connection,
+    timeouts: AtomicU32,
+}
+
+/// One place for a connection.
+#[derive(Default)]
+struct Slot {
+    live: ArcSwapOption<Live>,
+    /// Held by the task that connects, so that there is only one.
+    connecting: Arc<Mutex<()>>,
+}
+
+/// The connections of one runtime.
+pub(super) struct Link {
+    target: Arc<Target>,
+    timeout: Duration,
+    slots: Arc<[Slot]>,
+    next: AtomicUsize,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connected = self.slots.iter().filter(|slot| slot.live.load().is_some()).count();
+        f.debug_struct("Link").field("connected", &connected).field("of", &self.slots.len()).finish()
+    }
+}
+
+impl Link {
+    /// A link without a connection: the first command makes one.
+    pub(super) fn new(target: Arc<Target>, timeout: Duration, connections: usize) -> Self {
+        // A Cluster connection has a socket to every node; one is enough.
+        let count = if target.is_cluster() { 1 } else { connections.max(1) };
+        let slots = (0..count).map(|_| Slot::default()).collect();
+        Link { target, timeout, slots, next: AtomicUsize::new(0) }
+    }
+
+    /// A link of the same kind for another runtime.
+    pub(super) fn another(&self) -> Self {
+        Link::new(Arc::clone(&self.target), self.timeout, self.slots.len())
+    }
+
+    /// When an operation that starts now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Sends a command and returns its reply. A lost connection is replaced and the command sent once more, within the
+    /// deadline: so every command sent here must be safe to repeat.
+    pub(super) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, RedisFault> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        let slot = &self.slots[index];
+        let mut again = true;
+        loop {
+            let live = match tokio::time::timeout_at(deadline, self.live(index)).await {
+                Ok(live) => live?,
+                Err(_) => return Err(self.no_answer()),
+            };
+            let mut connection = live.connection.clone();
+            let Ok(reply) = tokio::time::timeout_at(deadline, connection.send(cmd)).await else {
+                self.after_timeout(slot, &live);
+                return Err(self.no_answer());
+            };
+            match reply {
+                Ok(value) => {
+                    live.timeouts.store(0, Ordering::Relaxed);
+                    return Ok(value);
+                }
+                Err(error) if is_lost(&error) => {
+                    discard(slot, &live);
+                    if !again {
+                        return Err(unavailable(&error).into());
+                    }
+                    again = false;
+                }
+                Err(error) => return Err(RedisFault::from(&error)),
+            }
+        }
+    }
+
+    /// The connection of a slot, made now if there is none.
+    async fn live(&self, index: usize) -> Result<Arc<Live>, LedgerError> {
+        let slot = &self.slots[index];
+        if let Some(live) = slot.live.load_full() {
+            return Ok(live);
+        }
+        let guard = Arc::clone(&slot.connecting).lock_owned().await;
+        if let Some(live) = slot.live.load_full() {
+            return Ok(live);
+        }
+        // A task of its own: it goes on when the operation that started it runs out of time, so that a server which is
+        // slow to greet is reached all the same.
+        let (slots, target) = (Arc::clone(&self.slots), Arc::clone(&self.target));
+        let task = tokio::spawn(async move {
+            let _guard = guard;
+            let connection = tokio::time::timeout(CONNECT_LIMIT, target.connect())
+                .await
+                .map_err(|_| LedgerError::Unavailable("no connection in time".into()))??;
+            let live = Arc::new(Live { connection, timeouts: AtomicU32::new(0) });
+            slots[index].live.store(Some(Arc::clone(&live)));
+            Ok(live)
+        });
+        task.await.unwrap_or_else(|_| Err(LedgerError::Unavailable("the runtime is shutting down".into())))
+    }
+
+    /// A connection that does not answer may be dead without a sign of it: the next command gets a new one.
+    fn after_timeout(&self, slot: &Slot, live: &Arc<Live>) {
+        let timeouts = live.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.target.is_cluster() || timeouts >= CLUSTER_TIMEOUTS {
+            discard(slot, live);
+        }
+    }
+
+    fn no_answer(&self) -> RedisFault {
+        LedgerError::Unavailable(format!("no answer within {} ms", self.timeout.as_millis())).into()
+    }
+}
+
+/// What went wrong with a command.
+#[derive(Debug)]
+pub(super) enum RedisFault {
+    /// The server does not know the script.
+    NoScript,
+    /// Everything else.
+    Failed(LedgerError),
+}
+
+impl From<LedgerError> for RedisFault {
+    fn from(error: LedgerError) -> Self {
+        RedisFault::Failed(error)
+    }
+}
+
+impl From<&RedisError> for RedisFault {
+    fn from(error: &RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::NoScript) => RedisFault::NoScript,
+            _ => RedisFault::Failed(unavailable(error)),
+        }
+    }
+}
+
+impl From<RedisFault> for LedgerError {
+    fn from(fault: RedisFault) -> Self {
+        match fault {
+            RedisFault::NoScript => LedgerError::Unavailable("the server lost a script while it was sent".into()),
+            RedisFault::Failed(error) => error,
+        }
+    }
+}
+
+/// An error of the client or the server, as the ledger's.
+pub(super) fn unavailable(error: &RedisError) -> LedgerError {
+    LedgerError::Unavailable(error.to_string())
+}
+
+/// True when another connection may do better: this one is gone, or leads to a server that is no longer the master.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+}
+
+/// Empties the slot, unless somebody put another connection there.
+fn discard(slot: &Slot, live: &Arc<Live>) {
+    let current = slot.live.load();
+    if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live)) {
+        slot.live.compare_and_swap(&*current, None);
+    }
+}

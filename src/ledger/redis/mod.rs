@@ -1,0 +1,197 @@
+//! The Redis engine: every verb of `docs/LEDGER.md` is one Lua script in `lua/`, one atomic step in one hash slot.
+//!
+//! * [`mod@link`]: connections, their loss and their deadline.
+//! * [`mod@check`]: what a server must be before it is used.
+//! * [`mod@script`]: the verbs and how one is called.
+//! * [`mod@time`]: the estimate of the server's time that a frame is made for.
+//! * [`mod@reply`], [`mod@shape`]: strict reading of answers and of packed records.
+//! * [`mod@calls`]: reserve, settle, standing.
+//! * [`mod@books`]: status, sessions, holds, sweep, probe.
+//! * [`mod@directory`]: keys and teams.
+
+mod books;
+mod calls;
+mod check;
+mod directory;
+mod link;
+mod reply;
+mod script;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use ::redis::{Cmd, Value};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::link::{Link, RedisFault, Target};
+use self::script::Call;
+use self::time::Frames;
+use super::LedgerError;
+use crate::clock::Calendar;
+
+/// How often a call is repeated with the frame of the time that the server told.
+const CLOCK_RETRIES: usize = 3;
+/// How many commands of one listing or sweep are on their way at once.
+const FAN_OUT: usize = 64;
+
+/// How to reach Redis and how to count time.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://…`, `rediss://…`, `redis-cluster://host:port[,host:port…]` or `rediss-cluster://…`.
+    pub url: String,
+    /// The calendar that cuts time into windows.
+    pub calendar: Calendar,
+    /// The longest that one operation may take; after that its answer is `Unavailable`.
+    pub timeout: Duration,
+    /// Added to the server's clock: 0 in production; tests move it.
+    pub time_offset_ms: Arc<AtomicI64>,
+    /// Connections of each handle to a standalone server. A Cluster has one to each node.
+    pub connections: usize,
+}
+
+impl RedisOptions {
+    /// Options for a URL, with a UTC calendar, 250 ms for each operation and one connection.
+    pub fn new(url: impl Into<String>) -> Self {
+        RedisOptions {
+            url: url.into(),
+            calendar: Calendar::utc(),
+            timeout: Duration::from_millis(250),
+            time_offset_ms: Arc::default(),
+            connections: 1,
+        }
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    /// Without the URL: it may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("timeout", &self.timeout)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ledger in Redis ≥ 7 or Valkey, standalone or Cluster. Clones share their connections; see [`RedisLedger::handle`].
+#[derive(Clone)]
+pub struct RedisLedger {
+    link: Arc<Link>,
+    frames: Arc<Frames>,
+    /// Where the next sweep goes on in the set of trees.
+    sweep_cursor: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLedger").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl RedisLedger {
+    /// Checks that the server can be entrusted with money, and returns a ledger on it.
+    ///
+    /// The connection of the check is closed again: the ledger connects when it is first used, on the runtime that uses it.
+    pub async fn connect(options: RedisOptions) -> Result<RedisLedger, LedgerError> {
+        let target = Arc::new(Target::parse(&options.url, options.timeout)?);
+        let checked = async { check::servers(&target, &mut target.connect().await?).await };
+        // A check is several round trips, and a cold one may start with TLS.
+        let limit = options.timeout.saturating_mul(10);
+        tokio::time::timeout(limit, checked)
+            .await
+            .map_err(|_| LedgerError::Unavailable(format!("no answer within {} ms", limit.as_millis())))??;
+        Ok(RedisLedger {
+            link: Arc::new(Link::new(target, options.timeout, options.connections)),
+            frames: Arc::new(Frames::new(options.calendar, options.time_offset_ms)),
+            sweep_cursor: Arc::default(),
+        })
+    }
+
+    /// The same ledger with connections of its own, for another runtime. It connects when it is first used there.
+    ///
+    /// A connection lives on the runtime on which it was made, and dies with it: give each runtime its own handle.
+    pub fn handle(&self) -> RedisLedger {
+        RedisLedger { link: Arc::new(self.link.another()), ..self.clone() }
+    }
+
+    /// One command, within the time of one operation.
+    async fn command(&self, cmd: &Cmd) -> Result<Value, LedgerError> {
+        Ok(self.link.send(cmd, self.link.deadline()).await?)
+    }
+
+    /// One call of a verb that does not look at the time.
+    async fn call(&self, call: &Call<'_>) -> Result<Value, LedgerError> {
+        self.invoke(call, &[], self.link.deadline()).await
+    }
+
+    /// One call of a verb that looks at the time but not at windows: the offset comes before its arguments.
+    async fn timed(&self, call: &Call<'_>) -> Result<Value, LedgerError> {
+        let offset = self.frames.offset().to_string();
+        self.invoke(call, &[offset.as_bytes()], self.link.deadline()).await
+    }
+
+    /// One call of a verb that looks at windows: offset and frame come before its arguments. Where the frame does not
+    /// reach the tree's time, the call is repeated with the frame of that time.
+    async fn framed(&self, call: &Call<'_>) -> Result<Value, LedgerError> {
+        let deadline = self.link.deadline();
+        let offset = self.frames.offset().to_string();
+        let mut frame = self.frames.current()?;
+        for _ in 0..=CLOCK_RETRIES {
+            let value = self.invoke(call, &[offset.as_bytes(), &frame], deadline).await?;
+            let Some((now, clock)) = wrong_frame(&value)? else { return Ok(value) };
+            frame = self.frames.corrected(now, clock)?;
+        }
+        Err(LedgerError::Unavailable("the server's clock jumps".into()))
+    }
+
+    /// Sends a call by its hash, and whole if the server does not know it.
+    async fn invoke(&self, call: &Call<'_>, first: &[&[u8]], deadline: Instant) -> Result<Value, LedgerError> {
+        match self.link.send(&call.command(first, false), deadline).await {
+            Err(RedisFault::NoScript) => Ok(self.link.send(&call.command(first, true), deadline).await?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Does one thing for each item, several at once, and returns the results in the order of the items.
+    async fn each<I, T, F>(&self, items: Vec<I>, work: impl Fn(RedisLedger, I) -> F) -> Result<Vec<T>, LedgerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LedgerError>> + Send + 'static,
+    {
+        let mut results: Vec<Option<T>> = items.iter().map(|_| None).collect();
+        let mut items = items.into_iter().enumerate();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < FAN_OUT {
+                let Some((i, item)) = items.next() else { break };
+                let task = work(self.clone(), item);
+                running.spawn(async move { task.await.map(|value| (i, value)) });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(Ok(done)) => {
+                    let (i, value) = done?;
+                    results[i] = Some(value);
+                }
+                Some(Err(_)) => return Err(LedgerError::Unavailable("the runtime is shutting down".into())),
+            }
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+}
+
+/// The tree's time and the server's clock, when the frame that was sent does not reach there.
+fn wrong_frame(value: &Value) -> Result<Option<(i64, i64)>, LedgerError> {
+    let Value::BulkString(bytes) = value else { return Ok(None) };
+    let Some(times) = bytes.strip_prefix(b"CLOCK ") else { return Ok(None) };
+    let text = std::str::from_utf8(times).map_err(|_| reply::unexpected("not UTF-8"))?;
+    let mut words = reply::Words::new(text);
+    let times = (words.number()?, words.number()?);
+    words.end(Some(times))
+}

@@ -1,0 +1,166 @@
+//! Packed records, read and written exactly as `lua/prelude.lua` lays them out.
+
+use std::sync::Arc;
+
+use super::reply::unexpected;
+use crate::clock::WINDOWS;
+use crate::ledger::{HoldId, HoldInfo, HoldRef, HoldState, LedgerError, Limits, NodeId};
+use crate::money::Money;
+
+/// "No limit" where a limit is stored or sent.
+pub(super) const NONE: u64 = 1 << 53;
+/// Books in which nothing has happened: 18 zeros.
+pub(super) const EMPTY_BOOKS: [u8; 144] = [0; 144];
+/// The longest note that is kept, in bytes.
+const NOTE_MAX: usize = 512;
+
+/// Five limits.
+pub(super) fn pack_limits(limits: &Limits) -> Result<[u8; 40], LedgerError> {
+    let mut packed = [0; 40];
+    for (place, limit) in packed.chunks_exact_mut(8).zip(limits.0) {
+        place.copy_from_slice(&stored_limit(limit)?.to_be_bytes());
+    }
+    Ok(packed)
+}
+
+/// A limit as it is stored and sent.
+pub(super) fn stored_limit(limit: Option<Money>) -> Result<u64, LedgerError> {
+    match limit {
+        None => Ok(NONE),
+        Some(limit) if limit <= Money::COUNTER_MAX => Ok(limit.nano()),
+        Some(limit) => Err(LedgerError::Conflict(format!("a limit of {limit} USD is above what the ledger counts"))),
+    }
+}
+
+/// Reads what [`pack_limits`] wrote.
+pub(super) fn read_limits(packed: &[u8]) -> Result<Limits, LedgerError> {
+    if packed.len() != 8 * WINDOWS {
+        return Err(unexpected("limits of a wrong length"));
+    }
+    let mut bytes = Bytes(packed);
+    let mut limits = Limits::default();
+    for limit in &mut limits.0 {
+        *limit = match bytes.number()? {
+            NONE => None,
+            nano if nano < NONE => Some(Money::from_nano(nano)),
+            _ => return Err(unexpected("a limit out of range")),
+        };
+    }
+    Ok(limits)
+}
+
+/// Where a hold is taken from, as one text: ids joined with commas, a newline, the session.
+pub(super) fn place(chain: &[NodeId], session: Option<&str>) -> String {
+    let mut text = String::with_capacity(20 * chain.len() + 1 + session.map_or(0, str::len));
+    for (i, id) in chain.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        text.push_str(id.as_str());
+    }
+    text.push('\n');
+    text.push_str(session.unwrap_or_default());
+    text
+}
+
+/// The chain that a location names.
+pub(super) fn read_chain(text: &str) -> Result<Vec<NodeId>, LedgerError> {
+    let chain: Vec<NodeId> = text.split(',').map(NodeId::from).collect();
+    if chain.iter().any(|id| id.as_str().is_empty()) {
+        return Err(unexpected("a chain with an empty id"));
+    }
+    Ok(chain)
+}
+
+/// A note cut to the length that is kept.
+pub(super) fn short_note(note: &str) -> &str {
+    let mut end = note.len().min(NOTE_MAX);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    &note[..end]
+}
+
+/// Reads a hold. A settled one no longer says where it was taken from: `None`.
+pub(super) fn read_hold(hold: &HoldId, packed: &[u8]) -> Result<Option<HoldInfo>, LedgerError> {
+    let mut bytes = Bytes(packed);
+    let state = match bytes.take(1)? {
+        b"o" => HoldState::Open,
+        b"e" => HoldState::Expired,
+        b"s" => return Ok(None),
+        _ => return Err(unexpected("a hold without a state")),
+    };
+    let amount = Money::from_nano(bytes.number()?);
+    let charged = Money::from_nano(bytes.number()?);
+    let expires_at = i64::try_from(bytes.number()?).map_err(|_| unexpected("a time out of range"))?;
+    let (_forgotten, _born) = (bytes.number()?, bytes.number()?);
+    let place = bytes.text()?;
+    let note = bytes.text()?.to_string();
+    let (chain, session) = place.split_once('\n').ok_or_else(|| unexpected("a hold without a place"))?;
+    let session = (!session.is_empty()).then(|| Arc::from(session));
+    let at = HoldRef { hold: hold.clone(), chain: read_chain(chain)?, session };
+    Ok(Some(HoldInfo { at, state, amount, charged, expires_at, note }))
+}
+
+/// Packed bytes, read from left to right.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], LedgerError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(|| unexpected("a record cut short"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<u64, LedgerError> {
+        let bytes = self.take(8)?.try_into().map_err(|_| unexpected("a record cut short"))?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn text(&mut self) -> Result<&'a str, LedgerError> {
+        let length = self.take(2)?.try_into().map_err(|_| unexpected("a record cut short"))?;
+        let bytes = self.take(usize::from(u16::from_be_bytes(length)))?;
+        std::str::from_utf8(bytes).map_err(|_| unexpected("not UTF-8"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_survive_packing_and_too_large_ones_are_refused() {
+        let limits = Limits([Some(Money::ZERO), None, Some(Money::COUNTER_MAX), None, Some(Money::LIMIT_MAX)]);
+        assert_eq!(read_limits(&pack_limits(&limits).unwrap()), Ok(limits));
+        assert!(matches!(stored_limit(Some(Money::from_nano(NONE))), Err(LedgerError::Conflict(_))));
+        assert!(read_limits(&[0; 39]).is_err());
+        assert!(read_limits(&[0xff; 40]).is_err());
+    }
+
+    #[test]
+    fn a_hold_cut_short_anywhere_is_an_error() {
+        let mut packed = b"o".to_vec();
+        for number in [7u64, 0, 1_764_000_000_000, 0, 0] {
+            packed.extend(number.to_be_bytes());
+        }
+        for text in ["k_1,t_1\nrun", "openai/gpt"] {
+            packed.extend((text.len() as u16).to_be_bytes());
+            packed.extend(text.as_bytes());
+        }
+        let id = HoldId("h".into());
+        let hold = read_hold(&id, &packed).unwrap().unwrap();
+        assert_eq!((hold.amount.nano(), hold.note.as_str()), (7, "openai/gpt"));
+        assert_eq!(hold.at.chain, ["k_1".into(), "t_1".into()]);
+        assert_eq!(hold.at.session.as_deref(), Some("run"));
+        for length in 0..packed.len() {
+            assert!(read_hold(&id, &packed[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        let note = "ü".repeat(400);
+        assert!(short_note(&note).len() <= NOTE_MAX && note.starts_with(short_note(&note)));
+        assert_eq!(short_note("short"), "short");
+    }
+}
