@@ -16,11 +16,15 @@
 //! * [`mock`]: a mock provider that keeps its own invoice.
 //! * [`cli`]: the command line.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod gateway;
 pub mod ledger;
 pub mod mock;
 pub mod money;
+pub mod observe;
 pub mod pricing;
 pub mod provider;
 pub mod secret;

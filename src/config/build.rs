@@ -9,20 +9,11 @@ use std::time::Duration;
 use super::file::{Document, Section};
 use super::settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
 use super::values::{self, World};
-use super::{ConfigErrors, Environment, Limits, Loaded, Problem};
+use super::{ConfigErrors, Environment, Limits, Loaded, Problem, Purpose};
 use crate::clock::Calendar;
 use crate::pricing::PriceTable;
 use crate::provider;
 use crate::secret::Secret;
-
-/// Where OpenAI's key comes from when no config names it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum OpenAiKey {
-    /// Only from the config.
-    AsWritten,
-    /// From `OPENAI_API_KEY`, if that is set: there is no config.
-    FromEnvironment,
-}
 
 const OPENAI_KEY: &str = "env:OPENAI_API_KEY";
 /// Where providers with one address for everybody are reached.
@@ -34,18 +25,21 @@ pub(super) fn build(
     file: &Path,
     text: &str,
     environment: Environment<'_>,
-    openai_key: OpenAiKey,
+    purpose: Purpose,
 ) -> Result<Loaded, ConfigErrors> {
     let doc = Document::new(file, text).map_err(|problem| ConfigErrors(vec![problem]))?;
-    let world = World { folder: file.parent().unwrap_or(Path::new("")), environment };
-    let mut settings = read(&doc, &world);
-    if openai_key == OpenAiKey::FromEnvironment
-        && let Some(openai) = settings.providers.get_mut("openai")
-    {
-        openai.key = world.secret(OPENAI_KEY).ok();
-    }
+    let world = World { folder: file.parent().unwrap_or(Path::new("")), environment, purpose };
+    let settings = read(&doc, &world);
     let (problems, warnings) = doc.findings();
     if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(ConfigErrors(problems)) }
+}
+
+/// Without a config, OpenAI's key is that of its usual variable, if it is there.
+pub(super) fn openai_key(settings: &mut Settings, environment: Environment<'_>) {
+    let world = World { folder: Path::new(""), environment, purpose: Purpose::Serve };
+    if let Some(openai) = settings.providers.get_mut("openai") {
+        openai.key = world.secret(OPENAI_KEY).ok().flatten();
+    }
 }
 
 fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
@@ -93,10 +87,10 @@ fn secret(
     let entry = section.text(name)?;
     match world.secret(&entry.value) {
         Ok(found) => {
-            if let Some(doubt) = doubt(&found) {
+            if let Some(doubt) = found.as_ref().and_then(doubt) {
                 entry.warning(doubt);
             }
-            Some(found)
+            found
         }
         Err(problem) => {
             entry.problem(problem);

@@ -53,7 +53,7 @@ limits! {
     /// Keys whose place in the ledger is remembered.
     key_cache = 100_000, 1..=10_000_000;
     /// The longest wait for one answer of the ledger, in milliseconds.
-    ledger_ms = 500, 10..=30_000;
+    ledger_ms = 250, 10..=30_000;
     /// Connections to a Redis ledger.
-    ledger_connections = 4, 1..=256;
+    ledger_connections = 2, 1..=256;
 }

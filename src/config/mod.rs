@@ -75,10 +75,20 @@ pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// What the settings are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve: every secret has to be there.
+    Serve,
+    /// To work on the books: the keys of providers and the admin token are not looked up, for an operator's shell need
+    /// not have them.
+    Books,
+}
+
 /// Reads and checks a config file. Paths in it count from its own folder, so that every command finds the same ledger.
-pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigErrors> {
+pub fn load(path: &Path, environment: Environment<'_>, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text, environment),
+        Ok(text) => parse(path, &text, environment, purpose),
         Err(error) => Err(ConfigErrors(vec![Problem {
             file: path.to_path_buf(),
             line: None,
@@ -89,14 +99,16 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigE
 }
 
 /// Checks the text of a config file.
-pub fn parse(path: &Path, text: &str, environment: Environment<'_>) -> Result<Loaded, ConfigErrors> {
-    build::build(path, text, environment, build::OpenAiKey::AsWritten)
+pub fn parse(path: &Path, text: &str, environment: Environment<'_>, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
+    build::build(path, text, environment, purpose)
 }
 
 /// What holds without a config file: `file:loopers.db`, the built-in prices, and OpenAI with the key of `OPENAI_API_KEY`
 /// if that is set.
 pub fn defaults(environment: Environment<'_>) -> Result<Loaded, ConfigErrors> {
-    build::build(Path::new(DEFAULT_FILE), "", environment, build::OpenAiKey::FromEnvironment)
+    let mut loaded = build::build(Path::new(DEFAULT_FILE), "", environment, Purpose::Serve)?;
+    build::openai_key(&mut loaded.settings, environment);
+    Ok(loaded)
 }
 
 #[cfg(test)]

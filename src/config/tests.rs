@@ -18,11 +18,11 @@ fn world(name: &str) -> Option<OsString> {
 }
 
 fn good(text: &str) -> Settings {
-    parse(Path::new("loopers.yaml"), text, &world).unwrap().settings
+    parse(Path::new("loopers.yaml"), text, &world, Purpose::Serve).unwrap().settings
 }
 
 fn bad(text: &str) -> Vec<String> {
-    let errors = parse(Path::new("loopers.yaml"), text, &world).unwrap_err();
+    let errors = parse(Path::new("loopers.yaml"), text, &world, Purpose::Serve).unwrap_err();
     let lines: Vec<String> = errors.0.iter().map(Problem::to_string).collect();
     assert!(!lines.concat().contains(SECRET), "{lines:?}");
     lines
@@ -121,7 +121,7 @@ fn secrets_are_references_and_never_shown() {
     let config = folder.path().join("loopers.yaml");
     let key = |reference: &str| {
         let text = format!("providers: {{ openai: {{ key: \"{reference}\" }} }}");
-        let loaded = parse(&config, &text, &world).map_err(|errors| errors.to_string())?;
+        let loaded = parse(&config, &text, &world, Purpose::Serve).map_err(|errors| errors.to_string())?;
         Ok::<_, String>(loaded.settings.providers["openai"].key.clone().unwrap().expose().to_string())
     };
     for reference in ["file:good", "file:crlf", "env:OPENAI_API_KEY"] {
@@ -198,7 +198,7 @@ fn ledgers() {
     {
         assert_eq!(bad(text).len(), 1, "{text}");
     }
-    let elsewhere = parse(Path::new("/etc/loopers/loopers.yaml"), "", &world).unwrap().settings;
+    let elsewhere = parse(Path::new("/etc/loopers/loopers.yaml"), "", &world, Purpose::Serve).unwrap().settings;
     assert_eq!(elsewhere.ledger, LedgerUrl::File("/etc/loopers/loopers.db".into()));
 }
 
@@ -244,7 +244,7 @@ fn base_urls() {
 #[test]
 fn doubts_are_warnings() {
     let text = "providers: { openai: { base_url: https://api.openai.com/v1 } }\nadmin: { token: env:SHORT }";
-    let loaded = parse(Path::new("l.yaml"), text, &|_| Some("short".into())).unwrap();
+    let loaded = parse(Path::new("l.yaml"), text, &|_| Some("short".into()), Purpose::Serve).unwrap();
     let shown: Vec<String> = loaded.warnings.iter().map(Problem::to_string).collect();
     assert!(
         shown.iter().any(|line| line.starts_with("l.yaml:1: providers.openai.base_url: ends with /v1")),
@@ -276,4 +276,13 @@ fn without_a_config_openai_and_a_local_file_hold() {
     let openai = &settings.providers["openai"];
     assert_eq!((openai.base_url.to_string().as_str(), openai.key.is_some()), ("https://api.openai.com", true));
     assert!(defaults(&|_| None).unwrap().settings.providers["openai"].key.is_none());
+}
+
+#[test]
+fn work_on_the_books_needs_no_secrets() {
+    let text = "admin: { token: env:NOT_SET }\nproviders: { openai: { key: file:missing } }";
+    let settings = parse(Path::new("l.yaml"), text, &world, Purpose::Books).unwrap().settings;
+    assert!(settings.admin.token.is_none() && settings.providers["openai"].key.is_none());
+    assert!(parse(Path::new("l.yaml"), "admin: { token: hunter2 }", &world, Purpose::Books).is_err());
+    assert!(parse(Path::new("l.yaml"), "ledger: env:NOT_SET", &world, Purpose::Books).is_err());
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Environment;
 use super::settings::{BaseUrl, LedgerUrl, OnDisconnect};
+use super::{Environment, Purpose};
 use crate::secret::Secret;
 
 /// Where references are looked up.
@@ -16,6 +16,8 @@ pub(super) struct World<'a> {
     pub folder: &'a Path,
     /// Looks up `env:NAME`.
     pub environment: Environment<'a>,
+    /// Whether secrets are looked up.
+    pub purpose: Purpose,
 }
 
 impl World<'_> {
@@ -34,8 +36,12 @@ impl World<'_> {
         }
     }
 
-    /// A secret: `env:NAME` or `file:PATH`. Anything else may be the secret itself and is not repeated.
-    pub fn secret(&self, text: &str) -> Result<Secret, String> {
+    /// A secret: `env:NAME` or `file:PATH`. Anything else may be the secret itself and is not repeated. `None` when this
+    /// purpose needs no secrets.
+    pub fn secret(&self, text: &str) -> Result<Option<Secret>, String> {
+        if self.purpose == Purpose::Books && (text.starts_with("env:") || text.starts_with("file:")) {
+            return Ok(None);
+        }
         let (found, from) = if let Some(name) = text.strip_prefix("env:") {
             (self.variable(name)?, format!("environment variable {name}"))
         } else if let Some(path) = text.strip_prefix("file:") {
@@ -53,7 +59,7 @@ impl World<'_> {
         if !found.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
             return Err(format!("{from} holds a line break, a blank or a character that no header can carry"));
         }
-        Ok(Secret::new(found))
+        Ok(Some(Secret::new(found)))
     }
 
     fn variable(&self, name: &str) -> Result<String, String> {

@@ -33,8 +33,6 @@ use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::{Ledger, LedgerError};
 
-/// Longest wait for a Redis operation. A call is refused when the ledger is slower than that.
-const REDIS_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// The largest body of an admin request.
@@ -50,9 +48,9 @@ pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, Ledg
             let options = RedisOptions {
                 url: url.clone(),
                 calendar,
-                timeout: REDIS_TIMEOUT,
+                timeout: Duration::from_millis(settings.limits.ledger_ms),
                 time_offset_ms: Arc::new(AtomicI64::new(0)),
-                connections: 1,
+                connections: super::app::size(settings.limits.ledger_connections),
             };
             RedisLedger::connect(options).await.map(Ledger::Redis)
         }
@@ -141,8 +139,9 @@ fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
 }
 
 fn admin_state(app: &Arc<App>, ledger: &Ledger) -> AdminState {
-    let token = app.settings.load().admin.token.clone();
-    AdminState::new(for_other_runtime(ledger), token, app.draining.clone(), app.settings.load().admin.listen)
+    let settings = app.settings.load();
+    let (token, listen) = (settings.admin.token.clone(), settings.admin.listen);
+    AdminState::new(for_other_runtime(ledger), settings.prices.clone(), token, listen, app.draining.clone())
 }
 
 /// The end of every process: what is still owed to the ledger.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::flow::{Answer, App, Incoming, Order};
 use super::generate::{Plan, mix, seed_of};
 use super::invoice::Prompt;
-use super::openai::{ApiError, model_of, parse_body, quarter, script_for};
+use super::openai::{ApiError, model_of, parse_body, script_for, words};
 use super::openai_out::write_usage;
 use super::script::{Script, Tier, UsageMode};
 
@@ -124,14 +124,14 @@ fn count_inputs(input: &Value) -> Result<Vec<u64>, ApiError> {
             .then_some(list.len() as u64)
     };
     let counts = match input {
-        Value::String(text) => vec![quarter(text)],
+        Value::String(text) => vec![words(text)],
         Value::Array(list) if list.iter().any(Value::is_number) => {
             vec![ids(list).ok_or_else(|| bad("expected token ids"))?]
         }
         Value::Array(list) => list
             .iter()
             .map(|item| match item {
-                Value::String(text) => Ok(quarter(text)),
+                Value::String(text) => Ok(words(text)),
                 Value::Array(list) => ids(list).ok_or_else(|| bad("expected token ids")),
                 _ => Err(bad("expected texts or lists of token ids")),
             })

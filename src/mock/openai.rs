@@ -427,7 +427,7 @@ fn last_user_text(messages: &[Value]) -> String {
     }
 }
 
-/// Prompt tokens: a quarter of the bytes of every text, rounded up, 3 a message and 3 more; flat
+/// Prompt tokens: one for each word of every text, 3 a message and 3 more; flat
 /// prices for parts that are not text; a quarter of the JSON of tools and of a response format.
 fn count_prompt(body: &Value, messages: &[Value]) -> u64 {
     let json = |value: &Value| {
@@ -441,11 +441,11 @@ fn count_prompt(body: &Value, messages: &[Value]) -> u64 {
         .iter()
         .map(|message| {
             let content = match &message["content"] {
-                Value::String(text) => quarter(text),
+                Value::String(text) => words(text),
                 Value::Array(parts) => parts.iter().map(count_part).sum(),
                 _ => 0,
             };
-            let name = message["name"].as_str().map_or(0, quarter);
+            let name = message["name"].as_str().map_or(0, words);
             3 + content + name + json(&message["tool_calls"])
         })
         .sum();
@@ -454,15 +454,20 @@ fn count_prompt(body: &Value, messages: &[Value]) -> u64 {
 
 fn count_part(part: &Value) -> u64 {
     match part["type"].as_str().unwrap_or_default() {
-        "text" => part["text"].as_str().map_or(0, quarter),
-        "refusal" => part["refusal"].as_str().map_or(0, quarter),
+        "text" => part["text"].as_str().map_or(0, words),
+        "refusal" => part["refusal"].as_str().map_or(0, words),
         "image_url" => 765,
         "input_audio" | "file" => 1000,
         _ => 0,
     }
 }
 
-/// The mock's idea of how many tokens a text has.
+/// The mock's idea of how many tokens a text has: one for each word, never more than any real tokenizer finds.
+pub fn words(text: &str) -> u64 {
+    (text.split_whitespace().count() as u64).max(u64::from(!text.is_empty()))
+}
+
+/// The mock's idea of how many tokens JSON has, which a provider renders in some way of its own.
 pub fn quarter(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4)
 }

@@ -695,7 +695,7 @@ async fn embeddings_are_billed_by_their_input() {
     let answer = ask(body).await.json();
     assert_eq!(
         answer["usage"],
-        json!({ "prompt_tokens": 5, "total_tokens": 5 })
+        json!({ "prompt_tokens": 4, "total_tokens": 4 })
     );
     assert_eq!(answer["data"][1]["embedding"].as_array().unwrap().len(), 4);
     assert_eq!(mock.invoice().invoice_nano, 100);

@@ -1,0 +1,385 @@
+//! The commands and their flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::clock::Window;
+use crate::control::ops::{Amounts, NewKey, NewTeam, Target};
+use crate::ledger::{Overflow, ProviderKeySource};
+
+/// A reverse proxy in front of LLM providers that enforces hard dollar caps
+#[derive(Debug, Parser)]
+#[command(name = "loopers", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The config file [default: ./loopers.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway and the admin listener
+    Serve,
+    /// Read config and prices, and report every problem at once
+    Check {
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Watch a budget hold: gateway, ledger and mock provider in one process, real HTTP calls
+    Demo {
+        /// Answer in JSON, without the story
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the version
+    Version {
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make and manage keys
+    Keys {
+        /// What to do with them
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Make and manage teams: their limits apply to everything below them
+    Teams {
+        /// What to do with them
+        #[command(subcommand)]
+        command: TeamsCommand,
+    },
+    /// Set limits, and see what is spent and held
+    Budget {
+        /// What to do with it
+        #[command(subcommand)]
+        command: BudgetCommand,
+    },
+    /// Stop running calls within a second, and refuse new ones
+    Kill(StopArgs),
+    /// Lift a kill or a pause (with --all: every kill, no pause)
+    Resume(StopArgs),
+    /// See money held by running calls, and release what expired in doubt
+    Holds {
+        /// What to do with them
+        #[command(subcommand)]
+        command: HoldsCommand,
+    },
+    /// Look into the price table
+    Prices {
+        /// What to look at
+        #[command(subcommand)]
+        command: PricesCommand,
+    },
+    /// Run a mock provider that keeps its own invoice
+    Mock {
+        /// Where it listens
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999")]
+        listen: SocketAddr,
+    },
+}
+
+/// Limits by window. Amounts are `10`, `10.00` or `$10.00`; 0 means nothing may be spent.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WindowFlags {
+    /// Limit of each minute
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    minute: Option<String>,
+    /// Limit of each hour
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    hourly: Option<String>,
+    /// Limit of each day
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    daily: Option<String>,
+    /// Limit of each week, from Monday
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    weekly: Option<String>,
+    /// Limit of each month
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    monthly: Option<String>,
+}
+
+impl WindowFlags {
+    /// As the operations take them.
+    pub fn amounts(&self) -> Amounts {
+        let WindowFlags { minute, hourly, daily, weekly, monthly } = self.clone();
+        Amounts { minute, hourly, daily, weekly, monthly }
+    }
+}
+
+/// `--overflow`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum OverflowFlag {
+    /// Lower the call's output limit to what the money certainly pays for
+    #[default]
+    Clamp,
+    /// Refuse the call
+    Refuse,
+    /// Let it start, and cut the stream when the money is used up
+    Cut,
+}
+
+/// `--provider-key`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ProviderKeyFlag {
+    /// The request's if it brings one, else the config's
+    #[default]
+    Any,
+    /// Only the config's
+    Config,
+    /// Only the request's
+    Request,
+}
+
+/// What a new key may do.
+#[derive(Debug, Args)]
+pub struct KeyFlags {
+    /// A name that no other key has
+    #[arg(long, value_name = "N")]
+    name: String,
+    /// The team that it belongs to, for ever
+    #[arg(long, value_name = "T")]
+    team: Option<String>,
+    /// Providers that it may call [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    providers: Vec<String>,
+    /// Models that it may call: model or provider/model, with an optional * at the end [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    models: Vec<String>,
+    /// When it stops to work: 90m, 12h, 30d, 2026-12-31 or an RFC 3339 time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    expires: Option<String>,
+    /// What happens when a call's worst case does not fit the money left
+    #[arg(long, value_enum, default_value_t)]
+    overflow: OverflowFlag,
+    /// Where the provider's own key may come from
+    #[arg(long, value_enum, default_value_t)]
+    provider_key: ProviderKeyFlag,
+    #[command(flatten)]
+    limits: WindowFlags,
+    /// The most that one session may spend
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+    session_budget: Option<String>,
+    /// The most calls that one session may make
+    #[arg(long, value_name = "N")]
+    session_steps: Option<u64>,
+    /// A network that it may be used from; may be given more than once [default: all]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    allow_ip: Vec<String>,
+    /// It may spend without any limit
+    #[arg(long)]
+    unlimited: bool,
+}
+
+impl KeyFlags {
+    /// As the operations take it.
+    pub fn new_key(&self) -> NewKey {
+        NewKey {
+            name: self.name.clone(),
+            team: self.team.clone(),
+            providers: self.providers.clone(),
+            models: self.models.clone(),
+            allow_ips: self.allow_ip.clone(),
+            expires: self.expires.clone(),
+            overflow: match self.overflow {
+                OverflowFlag::Clamp => Overflow::Clamp,
+                OverflowFlag::Refuse => Overflow::Refuse,
+                OverflowFlag::Cut => Overflow::Cut,
+            },
+            provider_key: match self.provider_key {
+                ProviderKeyFlag::Any => ProviderKeySource::Any,
+                ProviderKeyFlag::Config => ProviderKeySource::Config,
+                ProviderKeyFlag::Request => ProviderKeySource::Request,
+            },
+            limits: self.limits.amounts(),
+            session_budget: self.session_budget.clone(),
+            session_steps: self.session_steps,
+            unlimited: self.unlimited,
+        }
+    }
+}
+
+/// `loopers keys …`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; it is printed once and never again
+    Create {
+        #[command(flatten)]
+        flags: Box<KeyFlags>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List all keys
+    List(Format),
+    /// Show one key
+    Show(Named),
+    /// Give a key a new secret; the old one is refused at once
+    Rotate(Named),
+    /// Stop a key for a while
+    Pause(Named),
+    /// Lift a pause or a kill
+    Resume(Named),
+    /// Stop a key for ever
+    Revoke(Named),
+}
+
+/// `loopers teams …`
+#[derive(Debug, Subcommand)]
+pub enum TeamsCommand {
+    /// Make a team
+    Create {
+        /// A name that no other team has
+        #[arg(long, value_name = "N")]
+        name: String,
+        /// The team above it, for ever
+        #[arg(long, value_name = "T")]
+        parent: Option<String>,
+        #[command(flatten)]
+        limits: WindowFlags,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List all teams
+    List(Format),
+    /// Show one team
+    Show(Named),
+    /// Stop a team and everything below for a while
+    Pause(Named),
+    /// Lift a pause or a kill
+    Resume(Named),
+}
+
+impl TeamsCommand {
+    /// The team that `create` makes.
+    pub fn new_team(name: &str, parent: Option<&String>, limits: &WindowFlags) -> NewTeam {
+        NewTeam { name: name.to_string(), parent: parent.cloned(), limits: limits.amounts() }
+    }
+}
+
+/// `loopers budget …`
+#[derive(Debug, Subcommand)]
+pub enum BudgetCommand {
+    /// Set limits; windows that are not named keep theirs
+    Set {
+        /// A key or team, by id or name
+        #[arg(value_name = "K|T")]
+        name: String,
+        #[command(flatten)]
+        limits: WindowFlags,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Lift limits
+    Unset {
+        /// A key or team, by id or name
+        #[arg(value_name = "K|T")]
+        name: String,
+        /// minute, hourly, daily, weekly or monthly
+        #[arg(value_name = "WINDOW", required = true, value_parser = Window::ALL.map(Window::name))]
+        windows: Vec<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show limits, and what is spent, held and left, at every level
+    Status {
+        /// A key or team, by id or name
+        #[arg(value_name = "K|T")]
+        name: String,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+/// `loopers holds …`
+#[derive(Debug, Subcommand)]
+pub enum HoldsCommand {
+    /// List holds that are open, or that expired and were charged in full
+    List(Format),
+    /// Correct a hold that expired in doubt: its call cost nothing, or what --charged says
+    Release {
+        /// The hold's id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// What the call really cost
+        #[arg(long, value_name = "USD", allow_hyphen_values = true)]
+        charged: Option<String>,
+        /// Also when its call may still run
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+/// `loopers prices …`
+#[derive(Debug, Subcommand)]
+pub enum PricesCommand {
+    /// Show every rate of one model
+    Show {
+        /// model or provider/model
+        #[arg(value_name = "MODEL")]
+        model: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Read the price files, and report every problem at once
+    Check(Format),
+}
+
+/// A key, a team, a session, or everything.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("target").required(true).args(["name", "session", "all"]))]
+pub struct StopArgs {
+    /// A key or team, by id or name
+    #[arg(value_name = "K|T")]
+    name: Option<String>,
+    /// A session
+    #[arg(long, value_name = "S")]
+    session: Option<String>,
+    /// Its key, where more than one key has such a session
+    #[arg(long, value_name = "K", requires = "session")]
+    key: Option<String>,
+    /// Every key and every team
+    #[arg(long)]
+    all: bool,
+    /// How to answer
+    #[command(flatten)]
+    pub format: Format,
+}
+
+impl StopArgs {
+    /// As the operations take it.
+    pub fn target(&self) -> Target {
+        match (&self.name, &self.session) {
+            (Some(name), _) => Target::Node(name.clone()),
+            (None, Some(id)) => Target::Session { id: id.clone(), key: self.key.clone() },
+            (None, None) => Target::All,
+        }
+    }
+}
+
+/// One key, team or the like, by id or name.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    pub name: String,
+    /// How to answer
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Format {
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
