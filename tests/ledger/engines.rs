@@ -55,13 +55,6 @@ impl Time {
             Time::Offset(offset) => offset.store(at - Clock::System.now(), Ordering::SeqCst),
         }
     }
-
-    pub fn now(&self) -> Millis {
-        match self {
-            Time::Manual(clock) => clock.now(),
-            Time::Offset(offset) => Clock::System.now() + offset.load(Ordering::SeqCst),
-        }
-    }
 }
 
 enum Home {
@@ -101,7 +94,7 @@ impl World {
     /// of an embedded ledger. An embedded ledger belongs to one gateway, so its zone stays what it was.
     pub async fn another_gateway(&self, zone: &str) -> Result<Ledger> {
         match &self.home {
-            Home::Redis(_) => connect(&self.home, &self.time, zone).await,
+            Home::Redis(_) => Ok(connect(&self.home, &self.time, zone).await?),
             _ => Ok(self.ledger.clone()),
         }
     }
@@ -111,7 +104,7 @@ impl World {
         match (&self.home, &self.time) {
             (Home::Redis(_), Time::Offset(offset)) => {
                 let time = Time::Offset(Arc::new(AtomicI64::new(offset.load(Ordering::SeqCst) + skew)));
-                connect(&self.home, &time, zone).await
+                Ok(connect(&self.home, &time, zone).await?)
             }
             _ => bail!("an embedded ledger has one clock"),
         }
@@ -138,14 +131,6 @@ impl World {
     pub async fn open_again(&self) -> Option<Result<Ledger, LedgerError>> {
         match &self.home {
             Home::File(_) => Some(connect(&self.home, &self.time, "UTC").await),
-            _ => None,
-        }
-    }
-
-    /// The Redis store behind, if there is one.
-    pub fn redis(&self) -> Option<&Lease> {
-        match &self.home {
-            Home::Redis(lease) => Some(lease),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use loopers::clock::{Millis, Window};
 use loopers::ledger::{
-    Charge, Edit, HoldId, HoldRef, KeyRecord, KeyView, Ledger, Limits, NodeId, NodeStatus, Reserve, SessionAsk, Settled,
-    State, TeamRecord, Verdict,
+    Charge, Edit, HoldId, HoldRef, KeyRecord, KeyView, Ledger, Limits, NodeId, NodeStatus, Reserve, SessionAsk,
+    Settled, State, TeamRecord, Verdict,
 };
 use loopers::money::Money;
 use loopers::secret::{KeyHash, new_key, random_hex};
@@ -189,11 +189,6 @@ impl Lab {
     /// The view of a key as it was last looked up: it may be out of date.
     pub fn view(&self, key: &str) -> Result<Arc<KeyView>> {
         self.views.get(key).cloned().with_context(|| format!("`{key}` was never looked up"))
-    }
-
-    /// Remembers a view by the name of its key.
-    pub fn remember(&mut self, view: KeyView) {
-        self.views.insert(view.key.name.clone(), Arc::new(view));
     }
 
     /// A reserve for one hour. The hold of a name has the same id each time that it is asked for.

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{Span, Timestamp, ZonedDateTime};
 use loopers::clock::{Millis, WINDOWS, Window};
 use loopers::ledger::{
-    BudgetRefusal, Charge, Held, HoldId, HoldInfo, HoldRef, HoldState, KeyRecord, KeyView, Level, Limits, NodeId, NodeStatus,
-    Refusal, Remaining, Reserve, SessionStatus, Settled, Standing, State, Sweep, Verdict, WindowStatus,
+    BudgetRefusal, Charge, Held, HoldId, HoldInfo, HoldRef, HoldState, KeyRecord, KeyView, Level, Limits, NodeId,
+    NodeStatus, Refusal, Remaining, Reserve, SessionStatus, Settled, Standing, State, Sweep, Verdict, WindowStatus,
 };
 use loopers::money::Money;
 
@@ -77,15 +77,17 @@ impl Model {
     /// The five windows that hold `now`, as start and end.
     pub fn windows(&self, now: Millis) -> [(Millis, Millis); WINDOWS] {
         let Ok(instant) = Timestamp::from_millisecond(now) else { return [(0, 0); WINDOWS] };
-        let local = instant.to_zoned(self.zone.clone());
+        let local = instant.to_zoned_datetime(self.zone.clone());
         let minute = now - now.rem_euclid(60_000);
         let into_hour = i64::from(local.minute()) * 60_000 + now.rem_euclid(60_000);
         let hour = now - into_hour;
         let day = local.start_of_day().ok();
         let week = day.as_ref().and_then(|day| back(day, i64::from(local.weekday().to_monday_zero_offset())));
         let month = day.as_ref().and_then(|day| back(day, i64::from(local.day()) - 1));
-        let next = |from: &Option<Zoned>, span: Span| from.as_ref().and_then(|from| from.checked_add(span).ok()?.start_of_day().ok());
-        let at = |from: &Option<Zoned>| from.as_ref().map_or(0, |from| from.timestamp().as_millisecond());
+        let next = |from: &Option<ZonedDateTime>, span: Span| {
+            from.as_ref().and_then(|from| from.checked_add(span).ok()?.start_of_day().ok())
+        };
+        let at = |from: &Option<ZonedDateTime>| from.as_ref().map_or(0, |from| from.timestamp().as_millisecond());
         [
             (minute, minute + 60_000),
             (hour, hour + 3_600_000),
@@ -130,9 +132,9 @@ impl Model {
     }
 
     fn session_lines<'a>(&'a self, key: &'a NodeId, id: &'a str) -> impl Iterator<Item = &'a Line> {
-        self.lines
-            .iter()
-            .filter(move |line| !line.tombstone && line.at.chain.first() == Some(key) && line.at.session.as_deref() == Some(id))
+        self.lines.iter().filter(move |line| {
+            !line.tombstone && line.at.chain.first() == Some(key) && line.at.session.as_deref() == Some(id)
+        })
     }
 
     pub fn line(&self, hold: &HoldId) -> Option<&Line> {
@@ -251,7 +253,11 @@ impl Model {
             }
             if let Some(limit) = budget {
                 if u128::from(spent) + u128::from(held) + u128::from(least) > u128::from(limit.nano()) {
-                    return Err(Refusal::SessionBudget { limit, spent: Money::from_nano(spent), held: Money::from_nano(held) });
+                    return Err(Refusal::SessionBudget {
+                        limit,
+                        spent: Money::from_nano(spent),
+                        held: Money::from_nano(held),
+                    });
                 }
                 rooms.push((limit.nano() - spent - held, Some((Level::Session, None))));
             }
@@ -324,7 +330,18 @@ impl Model {
                 let starts = [Millis::MIN; WINDOWS];
                 let (at, asked) = (at.clone(), (None, None));
                 let (amount, charged, expires_at, tombstone) = (0, 0, 0, true);
-                self.lines.push(Line { at, asked, starts, amount, expires_at, note, state, charged, settled_at, tombstone });
+                self.lines.push(Line {
+                    at,
+                    asked,
+                    starts,
+                    amount,
+                    expires_at,
+                    note,
+                    state,
+                    charged,
+                    settled_at,
+                    tombstone,
+                });
                 return;
             }
         };
@@ -351,7 +368,8 @@ impl Model {
     /// Writes down that these holds were swept.
     pub fn expire(&mut self, holds: &BTreeSet<HoldId>) -> Sweep {
         let mut sweep = Sweep::default();
-        for line in self.lines.iter_mut().filter(|line| holds.contains(&line.at.hold) && line.state == HoldState::Open) {
+        for line in self.lines.iter_mut().filter(|line| holds.contains(&line.at.hold) && line.state == HoldState::Open)
+        {
             (line.state, line.charged) = (HoldState::Expired, line.amount);
             sweep.expired += 1;
             sweep.charged = sweep.charged.saturating_add(Money::from_nano(line.amount));
@@ -422,6 +440,6 @@ fn held(granted: u64, remaining: Option<Remaining>, now: Millis) -> Verdict {
 }
 
 /// The start of the day so many days earlier.
-fn back(day: &Zoned, days: i64) -> Option<Zoned> {
+fn back(day: &ZonedDateTime, days: i64) -> Option<ZonedDateTime> {
     day.checked_sub(Span::new().days(days)).ok()?.start_of_day().ok()
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use loopers::clock::Window;
 use loopers::ledger::{
-    Charge, Edit, HoldId, HoldRef, HoldState, Ledger, LedgerError, Level, NodeId, NodeStatus, Refusal, Reserve, Settled, Sweep,
-    Verdict,
+    Charge, Edit, HoldId, HoldRef, HoldState, Ledger, LedgerError, Level, NodeId, NodeStatus, Refusal, Reserve,
+    Settled, Sweep, Verdict,
 };
 use loopers::money::Money;
 
@@ -128,7 +128,15 @@ impl Subject {
             // The same charge once more, under an id of its own.
             if let Some(view) = self.view_of(at).await? {
                 let hold = HoldId::random()?;
-                let ask = Reserve { hold, view, session: None, least: Money::ZERO, most: held, ttl_ms: 1_000, note: String::new() };
+                let ask = Reserve {
+                    hold,
+                    view,
+                    session: None,
+                    least: Money::ZERO,
+                    most: held,
+                    ttl_ms: 1_000,
+                    note: String::new(),
+                };
                 self.ledger.reserve(&ask).await?;
                 self.ledger.settle(&ask.hold_ref(), Charge::Exact(charged)).await?;
             }

@@ -77,9 +77,23 @@ fn judge(engine: Engine, ops: u64) -> Result<()> {
 }
 
 const ALL_ANSWERS: [&str; 17] = [
-    "held", "held again", "stale", "spent", "refused by a window", "refused by a session's budget",
-    "refused by a session's steps", "stopped", "expired", "applied", "overrun", "corrected", "already", "unknown", "swept",
-    "standing", "session state",
+    "held",
+    "held again",
+    "stale",
+    "spent",
+    "refused by a window",
+    "refused by a session's budget",
+    "refused by a session's steps",
+    "stopped",
+    "expired",
+    "applied",
+    "overrun",
+    "corrected",
+    "already",
+    "unknown",
+    "swept",
+    "standing",
+    "session state",
 ];
 
 #[test]

@@ -42,7 +42,13 @@ impl fmt::Display for Op {
         match self {
             Op::Reserve(ask) => {
                 let (least, most) = (ask.least.nano(), ask.most.nano());
-                write!(f, "reserve {} of {} rev {}: {least}..{most}", short(&ask.hold), ask.view.key.id, ask.view.revision)?;
+                write!(
+                    f,
+                    "reserve {} of {} rev {}: {least}..{most}",
+                    short(&ask.hold),
+                    ask.view.key.id,
+                    ask.view.revision
+                )?;
                 if let Some(session) = &ask.session {
                     let budget = session.budget.map(Money::nano);
                     write!(f, ", session {} budget {budget:?} steps {:?}", session.id, session.steps)?;
@@ -50,7 +56,9 @@ impl fmt::Display for Op {
                 write!(f, ", ttl {} ms", ask.ttl_ms)
             }
             Op::Settle(at, charge) => write!(f, "settle {} {charge:?}", short(&at.hold)),
-            Op::Sweep { most, drain } => write!(f, "sweep {most}{}", if *drain { " until nothing is left" } else { "" }),
+            Op::Sweep { most, drain } => {
+                write!(f, "sweep {most}{}", if *drain { " until nothing is left" } else { "" })
+            }
             Op::Standing(holds) => {
                 let names: Vec<&str> = holds.iter().map(|at| short(&at.hold)).collect();
                 write!(f, "standing {}", names.join(" "))
@@ -58,9 +66,15 @@ impl fmt::Display for Op {
             Op::Edit(id, edit) => write!(f, "edit {id} {edit:?}"),
             Op::SetSession(key, id, state) => write!(f, "session {id} of {key} becomes {state:?}"),
             Op::CreateKey(record) => {
-                write!(f, "create key {} in {:?}, until {:?}, {:?}", record.id, record.team, record.expires_at, record.limits)
+                write!(
+                    f,
+                    "create key {} in {:?}, until {:?}, {:?}",
+                    record.id, record.team, record.expires_at, record.limits
+                )
             }
-            Op::CreateTeam(record) => write!(f, "create team {} in {:?}, {:?}", record.id, record.parent, record.limits),
+            Op::CreateTeam(record) => {
+                write!(f, "create team {} in {:?}, {:?}", record.id, record.parent, record.limits)
+            }
             Op::Listing => f.write_str("list holds and nodes"),
             Op::Probe => f.write_str("probe"),
         }
@@ -102,6 +116,11 @@ impl Run {
         keys.map(|(id, _)| id.clone()).collect()
     }
 
+    fn has_expired(&self, key: &NodeId) -> bool {
+        let end = self.model.nodes.get(key).and_then(|node| node.key.as_ref()?.expires_at);
+        end.is_some_and(|end| end <= self.model.now(key, self.clock))
+    }
+
     /// Lines whose ending an engine must still remember.
     fn remembered(&self, wanted: impl Fn(&Line) -> bool) -> Vec<HoldRef> {
         let known = |line: &&Line| {
@@ -124,10 +143,12 @@ impl Run {
     fn choose_reserve(&mut self) -> Op {
         let again = if self.rng.chance(7) { self.remembered(|_| true) } else { Vec::new() };
         let again = self.rng.pick(&again).cloned();
-        let keys = match self.rng.chance(80) {
-            true => self.keys(|state| state == State::Active),
-            false => Vec::new(),
-        };
+        let mut keys = self.keys(|state| state == State::Active);
+        if self.rng.chance(10) {
+            keys.clear();
+        } else {
+            keys.retain(|key| !self.has_expired(key));
+        }
         let keys = if keys.is_empty() { self.keys(|_| true) } else { keys };
         let key = again.as_ref().and_then(|at| at.chain.first().cloned()).or_else(|| self.rng.pick(&keys).cloned());
         let key = key.unwrap_or_else(|| NodeId::from("k_none"));
@@ -170,7 +191,8 @@ impl Run {
     }
 
     fn choose_session(&mut self, key: &NodeId) -> SessionAsk {
-        let known: Vec<Arc<str>> = self.last_use.keys().filter(|(of, _)| of == key).map(|(_, id)| Arc::clone(id)).collect();
+        let known: Vec<Arc<str>> =
+            self.last_use.keys().filter(|(of, _)| of == key).map(|(_, id)| Arc::clone(id)).collect();
         let known: Vec<Arc<str>> = known.into_iter().filter(|id| self.session_is_remembered(key, id)).collect();
         let id = match self.rng.chance(75) {
             true => self.rng.pick(&known).cloned(),
@@ -188,7 +210,10 @@ impl Run {
             if let Some(key) = self.rng.pick(&keys).cloned() {
                 let session = self.rng.chance(30).then(|| self.choose_session(&key).id);
                 let at = HoldRef { hold: self.fresh_hold(), chain: self.model.chain(&key), session };
-                return Op::Settle(at, if self.rng.chance(50) { Charge::Full } else { Charge::Exact(Money::from_nano(7)) });
+                return Op::Settle(
+                    at,
+                    if self.rng.chance(50) { Charge::Full } else { Charge::Exact(Money::from_nano(7)) },
+                );
             }
         }
         let open = self.rng.chance(75);

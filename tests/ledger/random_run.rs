@@ -42,7 +42,11 @@ fn agree<T: PartialEq + Debug>(what: impl Display, got: T, expected: T) -> Resul
 }
 
 fn demand(what: impl Display, holds: bool, got: impl Debug) -> Result<(), Divergence> {
-    if holds { Ok(()) } else { Err(Divergence { what: what.to_string(), expected: "otherwise".into(), got: format!("{got:?}") }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Divergence { what: what.to_string(), expected: "otherwise".into(), got: format!("{got:?}") })
+    }
 }
 
 impl From<LedgerError> for Divergence {
@@ -77,7 +81,13 @@ impl Run {
         let mut rng = Rng::new(seed);
         let zones = ["UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"];
         let zone = *rng.pick(&zones).context("a zone")?;
-        let dates = ["2026-12-27T10:00:20Z", "2027-03-26T10:00:20Z", "2027-10-29T03:00:20Z", "2028-02-27T22:00:20Z", "2031-06-30T12:00:20Z"];
+        let dates = [
+            "2026-12-27T10:00:20Z",
+            "2027-03-26T10:00:20Z",
+            "2027-10-29T03:00:20Z",
+            "2028-02-27T22:00:20Z",
+            "2031-06-30T12:00:20Z",
+        ];
         let clock = crate::lab::instant(rng.pick(&dates).context("a date")?)?;
         let scale = *rng.pick(&[1, 1, 1_000_003, 10_000_000_019]).context("a scale")?;
         let world = World::open(engine, zone, clock).await?;
@@ -85,7 +95,21 @@ impl Run {
         let model = Model::new(TimeZone::get(zone)?);
         let exact = engine.is_exact();
         let (old_views, last_use, history, seen) = Default::default();
-        Ok(Run { subject, world, model, rng, clock, exact, scale, old_views, last_use, created: 0, history, charged: 0, seen })
+        Ok(Run {
+            subject,
+            world,
+            model,
+            rng,
+            clock,
+            exact,
+            scale,
+            old_views,
+            last_use,
+            created: 0,
+            history,
+            charged: 0,
+            seen,
+        })
     }
 
     /// True while an engine must remember a session.
@@ -95,7 +119,8 @@ impl Run {
             line.state == HoldState::Open && at.chain.first() == Some(key) && at.session.as_ref() == Some(id)
         };
         let used = self.last_use.get(&(key.clone(), Arc::clone(id)));
-        used.is_none_or(|used| self.model.now(key, self.clock) < used + 29 * DAY) || self.model.lines.iter().any(|line| open(&line))
+        used.is_none_or(|used| self.model.now(key, self.clock) < used + 29 * DAY)
+            || self.model.lines.iter().any(|line| open(&line))
     }
 
     pub async fn play(&mut self, steps: u64) -> Result<(), (u64, Divergence)> {
@@ -167,7 +192,10 @@ impl Run {
             self.inspect(id).await?;
         }
         let elapsed = started.elapsed().as_millis() as Millis;
-        assert!(self.exact || elapsed < PATIENCE, "the host stood still for {elapsed} ms: this run says nothing, repeat it");
+        assert!(
+            self.exact || elapsed < PATIENCE,
+            "the host stood still for {elapsed} ms: this run says nothing, repeat it"
+        );
         let most = if self.exact { self.clock } else { self.clock + elapsed + 1 };
         for tree in nodes.iter().map(|id| self.model.tree(id)).collect::<BTreeSet<_>>() {
             self.model.saw(&tree, None, most);
@@ -260,7 +288,8 @@ impl Run {
         self.note(format!("    -> {swept:?}"));
         let listed = self.subject.ledger.holds(100_000).await?;
         let expired = listed.into_iter().filter(|hold| hold.state == HoldState::Expired);
-        let expired: BTreeSet<HoldId> = expired.map(|hold| hold.at.hold).filter(|hold| possible.contains(hold)).collect();
+        let expired: BTreeSet<HoldId> =
+            expired.map(|hold| hold.at.hold).filter(|hold| possible.contains(hold)).collect();
         if drain {
             demand("what a whole sweep must end", expired.is_superset(&certain), (&expired, &certain))?;
         }
@@ -339,7 +368,12 @@ impl Run {
         let place = (key.clone(), Arc::clone(id));
         self.model.sessions.insert(place.clone(), state);
         self.last_use.entry(place).or_insert(self.clock);
-        self.inspect_session(&HoldRef { hold: HoldId("".into()), chain: vec![key.clone()], session: Some(Arc::clone(id)) }).await?;
+        self.inspect_session(&HoldRef {
+            hold: HoldId("".into()),
+            chain: vec![key.clone()],
+            session: Some(Arc::clone(id)),
+        })
+        .await?;
         self.count("session state");
         Ok(vec![key.clone()])
     }
@@ -349,7 +383,8 @@ impl Run {
             Op::CreateKey(record) => {
                 self.subject.ledger.create_key(record).await?;
                 let (name, state, limits) = (record.name.clone(), record.state, record.limits);
-                let node = Node { name, state, limits, parent: record.team.clone(), key: Some(record.clone()), view: None };
+                let node =
+                    Node { name, state, limits, parent: record.team.clone(), key: Some(record.clone()), view: None };
                 (record.id.clone(), node)
             }
             Op::CreateTeam(record) => {
@@ -377,7 +412,8 @@ impl Run {
             hold.state == HoldState::Open || tree < hold.expires_at + 34 * DAY
         });
         demand("holds that are not listed", want.is_empty(), &want)?;
-        let listed: BTreeSet<NodeId> = self.subject.ledger.nodes().await?.iter().map(|node| node.id().clone()).collect();
+        let listed: BTreeSet<NodeId> =
+            self.subject.ledger.nodes().await?.iter().map(|node| node.id().clone()).collect();
         agree("nodes that are listed", listed, self.model.nodes.keys().cloned().collect())?;
         Ok(Vec::new())
     }
@@ -399,7 +435,9 @@ impl Run {
         let got = self.subject.ledger.session(key, id).await?;
         match (&want, &got) {
             // Its state may be there before its first call.
-            (None, Some(early)) => demand("a session before its first call", early.steps == 0 && early.held.is_zero(), early),
+            (None, Some(early)) => {
+                demand("a session before its first call", early.steps == 0 && early.held.is_zero(), early)
+            }
             _ => agree(format!("session {id} of {key}"), &got, &want),
         }
     }

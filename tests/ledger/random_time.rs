@@ -7,8 +7,8 @@ use loopers::clock::{Millis, Window};
 use loopers::ledger::{HoldState, NodeId, Reserve, State};
 use loopers::money::Money;
 
-use crate::random_run::Run;
 use crate::random_ops::Op;
+use crate::random_run::Run;
 
 const SECOND: Millis = 1_000;
 const MINUTE: Millis = 60 * SECOND;
@@ -82,7 +82,9 @@ impl Run {
             let hold = loopers::ledger::HoldId(format!("{}{}", self.rng.hex(16), self.rng.hex(16)).into());
             let (least, most) = (Money::ZERO, Money::ZERO);
             let note = "pin".to_string();
-            pins.extend(view.map(|view| Op::Reserve(Reserve { hold, view, session: None, least, most, ttl_ms: 60_000, note })));
+            pins.extend(
+                view.map(|view| Op::Reserve(Reserve { hold, view, session: None, least, most, ttl_ms: 60_000, note })),
+            );
         }
         pins
     }

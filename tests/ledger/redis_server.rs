@@ -150,17 +150,6 @@ impl Lease {
         let scheme = if hosts.len() > 1 { "redis-cluster" } else { "redis" };
         format!("{scheme}://{}", hosts.join(","))
     }
-
-    /// Empties the store.
-    pub fn clear(&self) -> Result<()> {
-        self.store.iter().try_for_each(Store::clear)
-    }
-
-    /// Sends a command to every server of the store.
-    pub fn tell(&self, words: &[&str]) -> Result<()> {
-        let mut servers = self.store.iter().flat_map(|store| &store.servers);
-        servers.try_for_each(|server| server.ask::<redis::Value>(words).map(drop))
-    }
 }
 
 impl Drop for Lease {

@@ -175,7 +175,8 @@ async fn create(lab: &mut Lab, line: &Line<'_>) -> Result<()> {
     }
     let mut record = lab.key_record(name, line.after("in"), limits)?;
     record.state = state;
-    record.expires_at = line.options.get("expires").map(|after| Ok::<_, anyhow::Error>(lab.now + duration(after)?)).transpose()?;
+    record.expires_at =
+        line.options.get("expires").map(|after| Ok::<_, anyhow::Error>(lab.now + duration(after)?)).transpose()?;
     lab.add_key(&record).await.map(drop)
 }
 

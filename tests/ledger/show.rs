@@ -2,7 +2,8 @@
 
 use loopers::clock::{Window, rfc3339};
 use loopers::ledger::{
-    HoldInfo, HoldState, LedgerError, Level, NodeStatus, Refusal, Remaining, SessionStatus, Settled, Standing, Sweep, Verdict,
+    HoldInfo, HoldState, LedgerError, Level, NodeStatus, Refusal, Remaining, SessionStatus, Settled, Standing, Sweep,
+    Verdict,
 };
 
 use crate::lab::Lab;

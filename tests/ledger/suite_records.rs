@@ -45,7 +45,8 @@ scripts! {
 
 /// A key with everything that a record can have.
 fn full_record(lab: &mut Lab, name: &str, team: Option<&str>) -> Result<KeyRecord> {
-    let mut record = lab.key_record(name, team, limits(&[(Window::Minute, 0), (Window::Monthly, 9_000_000_000_000_000)]))?;
+    let mut record =
+        lab.key_record(name, team, limits(&[(Window::Minute, 0), (Window::Monthly, 9_000_000_000_000_000)]))?;
     record.expires_at = Some(lab.now + 86_400_000);
     record.policy = Policy {
         providers: vec!["openai".into()],
@@ -71,11 +72,19 @@ async fn a_record_comes_back_as_it_was_made(mut lab: Lab) -> Result<()> {
     same("the view's hash", view.hash.hex(), record.hash.clone())?;
     same("the chain", view.chain.clone(), vec![record.id.clone(), leaf.id.clone(), root.id.clone()])?;
     same("the tree", view.tree().clone(), root.id.clone())?;
-    for (id, node) in [(&root.id, Node::Team(root.clone())), (&leaf.id, Node::Team(leaf.clone())), (&record.id, Node::Key(record.clone()))] {
+    for (id, node) in [
+        (&root.id, Node::Team(root.clone())),
+        (&leaf.id, Node::Team(leaf.clone())),
+        (&record.id, Node::Key(record.clone())),
+    ] {
         same("a node", lab.ledger().node(id).await?, Some(node))?;
     }
     let status = lab.books("bot").await?;
-    same("status", (status.id, status.level, status.name, status.state), (record.id, Level::Key, "bot".into(), State::Active))?;
+    same(
+        "status",
+        (status.id, status.level, status.name, status.state),
+        (record.id, Level::Key, "bot".into(), State::Active),
+    )?;
     for (window, row) in Window::ALL.into_iter().zip(status.windows) {
         same("window", (row.window, row.limit), (window, record.limits.of(window)))?;
         ensure!(row.started_at <= lab.now && lab.now < row.resets_at, "{window:?}: {row:?}");
@@ -272,6 +281,7 @@ async fn a_ledger_that_is_opened_again_remembers(mut lab: Lab) -> Result<()> {
         let mut ask = lab.ask(hold, "bot", 10, 10)?;
         ask.session = session("s", Some(50), Some(5));
         ask.ttl_ms = if hold == "c" { 10_000 } else { 3_600_000 };
+        lab.remember_hold(hold, &ask);
         lab.ledger().reserve(&ask).await?;
     }
     lab.settle("a", Charge::Exact(nano(7))).await?;
@@ -282,7 +292,13 @@ async fn a_ledger_that_is_opened_again_remembers(mut lab: Lab) -> Result<()> {
         let ledger = lab.ledger();
         let mut holds = ledger.holds(100).await?;
         holds.sort_by(|a, b| a.at.hold.cmp(&b.at.hold));
-        Ok((lab.books("bot").await?, lab.books("org").await?, ledger.session(&bot, "s").await?, holds, ledger.nodes().await?))
+        Ok((
+            lab.books("bot").await?,
+            lab.books("org").await?,
+            ledger.session(&bot, "s").await?,
+            holds,
+            ledger.nodes().await?,
+        ))
     };
     let before = picture(&lab).await?;
     let view = lab.view("bot")?;
@@ -291,6 +307,10 @@ async fn a_ledger_that_is_opened_again_remembers(mut lab: Lab) -> Result<()> {
     same("the view", lab.lookup("bot").await?, Some(view))?;
     same("a", lab.settle("a", Charge::Full).await?, Settled::Already { charged: nano(7) })?;
     same("b", lab.settle("b", Charge::Exact(nano(1))).await?, Settled::Applied { charged: nano(1), held: nano(10) })?;
-    same("c", lab.settle("c", Charge::Exact(nano(2))).await?, Settled::Corrected { charged: nano(2), before: nano(10) })?;
+    same(
+        "c",
+        lab.settle("c", Charge::Exact(nano(2))).await?,
+        Settled::Corrected { charged: nano(2), before: nano(10) },
+    )?;
     same("books", lab.window("org", Window::Monthly).await?, (10, 0))
 }

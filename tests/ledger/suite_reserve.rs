@@ -116,7 +116,11 @@ scripts! {
         books root             -> all 10+80 total 10";
 }
 
-behaviours!(b16_every_window_of_every_level_refuses_alone, b16_a_refusal_changes_nothing, a_reserve_of_a_stranger_is_stale);
+behaviours!(
+    b16_every_window_of_every_level_refuses_alone,
+    b16_a_refusal_changes_nothing,
+    a_reserve_of_a_stranger_is_stale
+);
 
 /// A key three teams deep.
 async fn tower(lab: &mut Lab, limited: Option<(usize, Window)>) -> Result<Vec<NodeId>> {

@@ -213,7 +213,13 @@ async fn counters_stay_at_the_largest(mut lab: Lab) -> Result<()> {
     }
     let refused = lab.ask("d", "bot", 1, 1)?;
     let verdict = lab.ledger().reserve(&refused).await?;
-    same("after", crate::show::verdict(&lab, &verdict).contains("limit 100 spent 9007199254740991 held 0"), true)
+    let shown = crate::show::verdict(&lab, &verdict);
+    ensure!(shown.starts_with("refused bot.minute limit 9007199254740991 spent 9007199254740991 held 0"), "{shown}");
+    lab.now += 60_000;
+    let verdict = lab.ledger().reserve(&refused).await?;
+    let shown = crate::show::verdict(&lab, &verdict);
+    ensure!(shown.starts_with("refused bot.hourly limit 9007199254740991 spent 9007199254740991 held 0"), "{shown}");
+    Ok(())
 }
 
 /// A sweep takes no more than it is told to; repeated, it reaches every expired hold of every tree.
