@@ -48,6 +48,7 @@ macro_rules! scripts {
     )+ };
 }
 
+mod crowd;
 mod engines;
 mod lab;
 mod model;

@@ -1,7 +1,8 @@
 //! Redis servers of the test's own: standalone and a cluster of three masters, on free ports of this host.
 //!
-//! Each server is the child of a shell that ends it when the shell's input closes. The input is held by this process, so
-//! the kernel closes it however the process ends: normally, by a panic, or by a kill that runs no destructor.
+//! Each server is the child of a shell that ends it, and removes its directory, when the shell's input closes. The input is
+//! held by this process, so the kernel closes it however the process ends: normally, by a panic, or by a kill that runs no
+//! destructor.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use redis::{FromRedisValue, cmd};
 use tempfile::TempDir;
 
-const KEEPER: &str = r#"redis-server "$@" >/dev/null 2>&1 & server=$!; cat >/dev/null; kill -9 $server"#;
+const KEEPER: &str = r#"trap '' INT TERM HUP; dir=$1; shift
+redis-server "$@" --dir "$dir" >/dev/null 2>&1 &
+cat >/dev/null; kill -9 $!; wait; rm -rf "$dir""#;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One `redis-server`.
@@ -20,7 +23,7 @@ struct Server {
     port: u16,
     bus: u16,
     keeper: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Drop for Server {
@@ -44,15 +47,15 @@ impl Server {
         let dir = tempfile::tempdir()?;
         let (port, bus) = (free_port()?, free_port()?);
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper", "--port", &port.to_string(), "--bind", "127.0.0.1"]);
-        keeper.args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir"]).arg(dir.path());
+        keeper.args(["-c", KEEPER, "keeper"]).arg(dir.path()).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        keeper.args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         if cluster {
             keeper.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
             keeper.args(["--cluster-port", &bus.to_string(), "--cluster-node-timeout", "15000"]);
         }
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Server { port, bus, keeper, _dir: dir };
-        let home = server._dir.path().canonicalize()?;
+        let server = Server { port, bus, keeper, dir };
+        let home = server.dir.path().canonicalize()?;
         eventually("redis-server answers", || {
             let answer: Vec<String> = server.ask(&["CONFIG", "GET", "dir"])?;
             ensure!(answer.get(1).is_some_and(|dir| home.as_os_str() == dir.as_str()), "a stranger answers on {port}");

@@ -14,6 +14,9 @@ behaviours!(
     nodes_are_listed_oldest_first,
     holds_are_listed_with_their_notes,
     b24_session_ids_are_only_text,
+    b24_strange_session_ids_do_not_meet,
+    names_are_any_text,
+    a_hold_for_ever,
     a_probe_leaves_nothing_behind,
     a_second_gateway_does_not_open_the_file,
     a_ledger_that_is_opened_again_remembers,
@@ -236,6 +239,65 @@ async fn b24_session_ids_are_only_text(mut lab: Lab) -> Result<()> {
         let (amount, limit) = (nano(n as u64), Some(nano(100 + n as u64)));
         same(id, (&*status.id, status.limit, status.held, status.steps), (id, limit, amount, 1))?;
     }
+    Ok(())
+}
+
+/// The gateway lets none of these through. Should one arrive, it is refused, or it is a session of its own.
+async fn b24_strange_session_ids_do_not_meet(mut lab: Lab) -> Result<()> {
+    lab.key("bot", None, limits(&[(Window::Daily, 1000)])).await?;
+    lab.key("bystander", None, limits(&[])).await?;
+    let long = "y".repeat(5000);
+    let mut taken = 0;
+    for (n, id) in ["", " ", "a b", "a\nb", "a\0b", "a,b", "{a}", "ä", "\"", "a:b:c", "*", &long].into_iter().enumerate() {
+        let mut ask = lab.ask(&format!("hold-{n}"), "bot", 10, 10)?;
+        ask.session = session(id, Some(10), Some(1));
+        match lab.ledger().reserve(&ask).await {
+            Ok(Verdict::Held(held)) => {
+                ensure!(held.granted == nano(10), "{id:?} shares a session: {held:?}");
+                taken += 10;
+                let status = lab.ledger().session(&lab.id("bot")?, id).await?;
+                ensure!(status.as_ref().is_some_and(|s| s.held == nano(10) && &*s.id == id), "{id:?}: {status:?}");
+                let settled = lab.ledger().settle(&ask.hold_ref(), loopers::ledger::Charge::Full).await?;
+                same(id, settled, loopers::ledger::Settled::Applied { charged: nano(10), held: nano(10) })?;
+            }
+            Ok(other) => anyhow::bail!("{id:?}: {other:?}"),
+            Err(LedgerError::Unavailable(why)) => anyhow::bail!("{id:?}: {why}"),
+            Err(LedgerError::NotFound(_) | LedgerError::Conflict(_)) => {}
+        }
+        same(id, lab.window("bot", Window::Daily).await?, (taken, 0))?;
+    }
+    same("a bystander", lab.window("bystander", Window::Daily).await?, (0, 0))
+}
+
+/// A name is for people: quotes, braces and other alphabets come back as they were written, and do not meet.
+async fn names_are_any_text(mut lab: Lab) -> Result<()> {
+    let names = ["büro", "a b", "a\tb", "\"q\"", "{x}", "x", "X", "?x", "日本", "a:b", "key:x", "%s", "\\", "-1", "0"];
+    for name in names {
+        lab.key(name, None, limits(&[])).await?;
+        lab.team(name, None, limits(&[])).await?;
+        let record = lab.key_record(name, None, limits(&[]))?;
+        conflict(name, lab.ledger().create_key(&record).await)?;
+    }
+    let mut listed: Vec<String> = lab.ledger().nodes().await?.iter().map(|node| node.name().to_string()).collect();
+    let mut wanted: Vec<String> = names.iter().flat_map(|name| [name.to_string(), name.to_string()]).collect();
+    listed.sort();
+    wanted.sort();
+    same("names", listed, wanted)
+}
+
+/// A time to live beyond all calendars does not wrap into the past.
+async fn a_hold_for_ever(mut lab: Lab) -> Result<()> {
+    lab.key("bot", None, limits(&[(Window::Daily, 10)])).await?;
+    for (n, ttl_ms) in [u64::MAX, i64::MAX as u64, 1 << 53].into_iter().enumerate() {
+        let mut ask = lab.ask(&format!("hold-{n}"), "bot", 1, 1)?;
+        ask.ttl_ms = ttl_ms;
+        let verdict = lab.ledger().reserve(&ask).await?;
+        ensure!(matches!(verdict, Verdict::Held(_)), "{ttl_ms}: {verdict:?}");
+    }
+    lab.now += 400 * 86_400_000;
+    same("swept after a year", lab.ledger().sweep(10).await?.expired, 0)?;
+    let holds = lab.ledger().holds(10).await?;
+    ensure!(holds.len() == 3 && holds.iter().all(|hold| hold.expires_at > lab.now), "{holds:?}");
     Ok(())
 }
 

@@ -1,11 +1,5 @@
 //! Sessions: caps in the same step as all others, that a client can only tighten.
 
-use anyhow::Result;
-
-use crate::engines::Engine;
-use crate::lab::Lab;
-use crate::script;
-
 scripts! {
     /// The least ever asked for stays; to ask for more or for nothing changes nothing.
     b24_a_session_is_only_tightened = "
@@ -132,21 +126,26 @@ scripts! {
         show bot/s                                    -> active 0+8 of 100 steps 1/10
         reserve b bot 2 session=s                     -> held 2
         show bot/s                                    -> active 0+10 of 100 steps 2/10";
-}
 
-behaviours!(an_old_session_is_forgotten);
-
-/// Where the engine's own clock decides what is forgotten, that can be seen without waiting for 30 days.
-async fn an_old_session_is_forgotten(lab: Lab) -> Result<()> {
-    if !matches!(lab.world.engine, Engine::Memory | Engine::File) {
-        return Ok(());
-    }
-    let text = "
+    /// Thirty days after its last use a session is a new one.
+    an_old_session_is_forgotten = "
         key bot
-        reserve a bot 5 session=s budget=5 -> held 5 left 0 session
+        reserve a bot 5 session=s budget=5            -> held 5 left 0 session
         settle a 5
         wait 31d
-        reserve b bot 5 session=s budget=9 -> held 5 left 4 session
-        show bot/s                         -> active 0+5 of 9 steps 1/none";
-    script::play(lab, text).await
+        reserve b bot 5 session=s budget=9            -> held 5 left 4 session
+        show bot/s                                    -> active 0+5 of 9 steps 1/none";
+
+    /// A late correction of a call of the old session is no business of the new one.
+    a_correction_does_not_reach_a_new_session_of_the_same_id = "
+        key bot
+        reserve a bot 10 session=s ttl=60s            -> held 10
+        wait 61s
+        sweep 10                                      -> 1 charged 10
+        wait 32d
+        reserve b bot 5 session=s budget=50           -> held 5 left 45 session
+        settle b 5
+        settle a 0                                    -> corrected 0 from 10
+        show bot/s                                    -> active 5+0 of 50 steps 1/none
+        books bot                                     -> all 5+0 total 5";
 }

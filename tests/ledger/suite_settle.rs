@@ -181,6 +181,23 @@ scripts! {
         holds                      -> a expired 10
         settle a 4                 -> corrected 4 from 10
         books bot                  -> all 0+0 total 7";
+
+    /// And then forgotten: what comes later is about a hold that never was.
+    endings_are_forgotten = "
+        key bot
+        reserve a bot 10 ttl=60s   -> held 10
+        reserve b bot 10           -> held 10
+        settle b 3                 -> applied 3 of 10
+        wait 61s
+        sweep 10                   -> 1 charged 10
+        wait 25h
+        settle b 4                 -> unknown
+        wait 35d
+        sweep 10                   -> 0 charged 0
+        holds                      -> none
+        settle a 4                 -> unknown
+        reserve a bot 10           -> spent
+        books bot                  -> all 0+0 total 13";
 }
 
 behaviours!(
