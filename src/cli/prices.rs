@@ -38,7 +38,7 @@ fn show(prices: &PriceTable, model: &str, json: bool) -> Result<(), Failure> {
     }
     let rows: Vec<Value> = found.iter().map(|row| row_json(row)).collect();
     answer(json, &rows, |_| {
-        let texts: Vec<String> = found.iter().map(|row| prices.explain(row)).collect();
+        let texts: Vec<String> = found.iter().map(|row| PriceTable::explain(row)).collect();
         texts.join("\n\n")
     })
 }

@@ -83,9 +83,9 @@ pub fn check(config: Option<&Path>, json: bool) -> Result<(), Failure> {
 
 /// The versions of the program and of its prices.
 pub fn version(json: bool) -> Result<(), Failure> {
-    let prices = PriceTable::builtin();
-    let versions = json!({ "version": env!("CARGO_PKG_VERSION"), "prices": prices.version() });
-    answer(json, &versions, |_| format!("loopers {} (prices {})", env!("CARGO_PKG_VERSION"), prices.version()))
+    let prices = PriceTable::builtin().map(|table| table.version().to_string()).unwrap_or_default();
+    let versions = json!({ "version": env!("CARGO_PKG_VERSION"), "prices": prices });
+    answer(json, &versions, |_| format!("loopers {} (prices {prices})", env!("CARGO_PKG_VERSION")))
 }
 
 /// Runs the mock provider until a signal ends it.

@@ -108,19 +108,14 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<
             Err(error) => entry.problem(format!("{} cannot be read: {error}", path.display())),
         }
     }
-    if files.is_empty() {
-        return Arc::new(PriceTable::builtin());
-    }
-    match PriceTable::load(&files) {
-        Ok(table) => Arc::new(table),
-        Err(errors) => {
-            for error in errors {
-                let line = error.line;
-                doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
-            }
-            Arc::new(PriceTable::builtin())
+    let table = if files.is_empty() { PriceTable::builtin() } else { PriceTable::load(&files) };
+    table.map(Arc::new).unwrap_or_else(|errors| {
+        for error in errors {
+            let line = Some(error.line);
+            doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
         }
-    }
+        Arc::default()
+    })
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {

@@ -49,10 +49,10 @@ impl AdminState {
     /// The state of a new listener.
     pub fn new(
         ledger: Ledger,
-        token: Option<Secret>,
-        draining: Arc<AtomicBool>,
-        listen: SocketAddr,
         prices: Arc<PriceTable>,
+        token: Option<Secret>,
+        listen: SocketAddr,
+        draining: Arc<AtomicBool>,
     ) -> Self {
         let prices = ArcSwap::from(prices);
         AdminState { ledger, prices, token, listen, draining, clock: Clock::System, readiness: Readiness::default() }
