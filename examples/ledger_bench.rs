@@ -1,6 +1,6 @@
 //! How many reserve + settle pairs a ledger does in a second.
 //!
-//! `cargo run --release --example ledger_bench -- redis://127.0.0.1:6379 [pairs] [callers] [levels]`
+//! `cargo run --release --example ledger_bench -- redis://127.0.0.1:6379 [pairs] [callers] [levels]`, or `file:bench.db`, or `memory:`
 //!
 //! The ledger should be an empty one: the bench makes keys and teams of its own in it.
 
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use loopers::clock::{Calendar, Clock};
+use loopers::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use loopers::ledger::redis::{RedisLedger, RedisOptions};
 use loopers::ledger::{
     Charge, HoldId, KeyRecord, Ledger, Limits, NodeId, Policy, Reserve, Settled, State, TeamRecord, Verdict,
@@ -54,7 +56,13 @@ async fn open(url: &str) -> Result<Ledger> {
         options.timeout = Duration::from_secs(5);
         return Ok(Ledger::Redis(RedisLedger::connect(options).await?));
     }
-    bail!("`{url}` is not a ledger that this bench can open");
+    let path = match url.split_once(':') {
+        Some(("file", path)) => Some(path.into()),
+        Some(("memory", "")) => None,
+        _ => bail!("`{url}` is not a ledger: redis://…, file:PATH or memory:"),
+    };
+    let options = EmbeddedOptions { path, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+    Ok(Ledger::Embedded(EmbeddedLedger::open(options)?))
 }
 
 /// A key under `levels - 1` teams, with a daily limit that is never reached.

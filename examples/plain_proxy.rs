@@ -1,7 +1,7 @@
 //! A plain Pingora proxy: the floor that `make bench` measures Loopers against.
 //!
-//! The same crates, allocator, thread count and listener options as the gateway, and nothing else: no key, no ledger,
-//! no body read, no metering. It forwards every request as it is to one upstream.
+//! The same crates, allocator, thread count, listener and connection options as the gateway (`src/gateway/`), and nothing
+//! else: no key, no ledger, no body read, no metering. It forwards every request as it is to one upstream.
 //!
 //! ```text
 //! cargo run --release --example plain_proxy -- 127.0.0.1:8081 127.0.0.1:9999 [THREADS]
@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::Result;
 use pingora::apps::HttpServerOptions;
+use pingora::protocols::ALPN;
 use pingora::proxy::{ProxyHttp, ProxyServiceBuilder, Session};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
@@ -33,7 +34,9 @@ impl ProxyHttp for Plain {
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         let mut peer = HttpPeer::new(self.upstream, false, String::new());
+        peer.options.alpn = ALPN::H1;
         peer.options.connection_timeout = Some(Duration::from_secs(3));
+        peer.options.total_connection_timeout = Some(Duration::from_secs(6));
         peer.options.read_timeout = Some(Duration::from_secs(300));
         peer.options.write_timeout = Some(Duration::from_secs(30));
         peer.options.idle_timeout = Some(Duration::from_secs(30));
@@ -51,13 +54,12 @@ fn main() -> anyhow::Result<()> {
         Some(number) => number.parse()?,
         None => std::thread::available_parallelism()?.get(),
     };
-    let conf = ServerConf { threads, upstream_keepalive_pool_size: 256, ..ServerConf::default() };
+    let conf = ServerConf { threads, max_retries: 1, upstream_keepalive_pool_size: 512, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
 
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.keepalive_request_limit = Some(10_000);
     options.h2_idle_timeout = Some(Duration::from_secs(60));
     let plain = Plain { upstream: upstream.parse()? };
     let mut proxy =

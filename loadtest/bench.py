@@ -270,7 +270,7 @@ class Bench:
                 )
                 if done.returncode != 0:
                     sys.exit(f"ledger_bench {name} failed: {done.stdout}")
-                found[name, concurrency] = done.stdout.strip()
+                found[name, concurrency] = int(re.search(r"^pairs/s +(\d+)$", done.stdout, re.M)[1])
         return found
 
     # === Reporting ===
@@ -336,8 +336,10 @@ def main():
             bench.report()
             exact = bench.books()
             print()
-            for (name, concurrency), text in bench.ledger_pairs().items():
-                print(f"ledger pairs (reserve + settle), {name} {concurrency} at a time: {text}")
+            print("| ledger pairs a second (reserve + settle) | 1 at a time | 64 at a time |\n|---|---:|---:|")
+            pairs = bench.ledger_pairs()
+            for name in ("redis:", "file:"):
+                print(f"| {name} | {pairs[name, 1]} | {pairs[name, 64]} |")
         finally:
             bench.children.stop()
     say(f"took {time.monotonic() - start:.0f} s")

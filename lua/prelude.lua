@@ -4,11 +4,13 @@
 -- 2^53 and every counter stays below, so packing loses nothing; no sum is ever joined, `tostring`ed or `cjson`ed
 -- (those keep 14 digits). Money leaves a script as text made with '%.0f', which is exact.
 --
+-- Times are given to commands as text made with '%d': a number would be printed with 17 digits, which is slower.
+--
 -- A verb reads everything before it writes anything, so that an error in the middle cannot leave half a step.
 
 local MAX = 9007199254740991             -- the largest counter, and the limit of a window that has none: 2^53 - 1
 local NONE = 9007199254740992            -- "no limit" where a limit is stored or sent
-local SETTLED_KEPT_MS = 86400000         -- a settled hold or a tombstone is remembered for 24 hours
+local SETTLED_KEPT_MS, SETTLED_PX = 86400000, '86400000'        -- a settled hold or a tombstone is remembered for 24 hours
 local EXPIRED_KEPT_MS = 3024000000       -- an expired hold for 35 days
 local SESSION_KEPT_MS = 2592000000       -- a session for 30 days after its last use
 

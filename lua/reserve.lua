@@ -133,6 +133,6 @@ if session then
 end
 local expires_at = now + ARGV[9]
 call('SET', KEYS[1], pack(HOLD, 'o', grant, 0, expires_at, 0, born, #ARGV[10], ARGV[10], #ARGV[11], ARGV[11]) .. starts)
-call('ZADD', KEYS[2], expires_at, ARGV[4])
-if not left then return format('HELD %.0f %.0f', grant, now) end
-return format('HELD %.0f %.0f %.0f %d %d', grant, now, left - grant, left_node, left_window)
+call('ZADD', KEYS[2], format('%d', expires_at), ARGV[4])
+if not left then return format('HELD %.0f %d', grant, now) end
+return format('HELD %.0f %d %.0f %d %d', grant, now, left - grant, left_node, left_window)

@@ -37,7 +37,7 @@ end
 if not state then
   if mode == 'expire' then return 'KEPT' end
   tick(root_key, packed[n], now)
-  call('SET', KEYS[1], pack(HOLD, 's', 0, 0, now, now + SETTLED_KEPT_MS, 0, 0, '', 0, ''), 'PX', SETTLED_KEPT_MS)
+  call('SET', KEYS[1], pack(HOLD, 's', 0, 0, now, now + SETTLED_KEPT_MS, 0, 0, '', 0, ''), 'PX', SETTLED_PX)
   return 'UNKNOWN'
 end
 if mode == 'expire' and (state ~= 'o' or expires_at > now) then return 'KEPT' end
@@ -66,8 +66,10 @@ for i = 1, n do
     local at = 3 * w - 2
     -- A window that has rolled since keeps what it has: the charge belongs to the past one.
     if b[at] == starts[w] then
-      b[at + 1] = book(b[at + 1], charge)
-      b[at + 2] = book(b[at + 2], -release)
+      local spent, held = b[at + 1] + charge, b[at + 2] - release
+      if spent > MAX then spent = MAX elseif spent < 0 then spent = 0 end
+      if held < 0 then held = 0 end
+      b[at + 1], b[at + 2] = spent, held
     end
   end
   b[16] = book(b[16], charge)
@@ -89,7 +91,7 @@ if mode == 'expire' then
   call('ZADD', KEYS[3], forgotten, ARGV[3])
 else
   local settled = pack(HOLD, 's', amount, cost, expires_at, now + SETTLED_KEPT_MS, 0, 0, '', 0, '')
-  call('SET', KEYS[1], settled, 'PX', SETTLED_KEPT_MS)
+  call('SET', KEYS[1], settled, 'PX', SETTLED_PX)
 end
 if state == 'e' then
   call('ZREM', KEYS[3], ARGV[3])

@@ -194,30 +194,30 @@ impl ClientStream {
         Poll::Ready(if self.departed() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) })
     }
 
-    /// Keeps `buf` back if the answer is held. True when it was kept.
+    /// Takes `buf` into what is kept, while an answer is held back or its head waits for one more line. True when it was taken.
     fn keep(&mut self, buf: &[u8]) -> bool {
         let mut head = lock(&self.link.head);
-        if !matches!(*head, HeadHold::Holding) {
-            return false;
+        match *head {
+            HeadHold::Holding if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX => *head = HeadHold::Off,
+            HeadHold::Holding | HeadHold::Release(_) => {
+                drop(head);
+                self.kept.extend_from_slice(buf);
+                return true;
+            }
+            HeadHold::Off | HeadHold::Replace(_) | HeadHold::Replaced => {}
         }
-        if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX {
-            *head = HeadHold::Off;
-            return false;
-        }
-        drop(head);
-        self.kept.extend_from_slice(buf);
-        true
+        false
     }
 
     /// Applies what was decided about the kept answer.
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            HeadHold::Release(line) => {
-                if let Some(end) = self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
-                    self.kept.splice(end..end, format!("\r\n{line}").into_bytes());
-                }
-            }
+            HeadHold::Release(line) => match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
+                Some(end) => drop(self.kept.splice(end..end, format!("\r\n{line}").into_bytes())),
+                // The decision came before the head was written.
+                None => *head = HeadHold::Release(line),
+            },
             HeadHold::Replace(answer) => {
                 self.kept = answer;
                 *head = HeadHold::Replaced;
@@ -229,6 +229,9 @@ impl ClientStream {
     /// Sends what was kept back and is released by now.
     fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.apply_decision();
+        if self.awaits_head() {
+            return Poll::Ready(Ok(()));
+        }
         while self.sent < self.kept.len() {
             if self.discards() {
                 break;
@@ -252,6 +255,11 @@ impl ClientStream {
     /// True while an answer is held back.
     fn holding(&self) -> bool {
         matches!(*lock(&self.link.head), HeadHold::Holding)
+    }
+
+    /// True while a decided line waits for a head to be put into.
+    fn awaits_head(&self) -> bool {
+        matches!(*lock(&self.link.head), HeadHold::Release(_))
     }
 }
 
@@ -295,7 +303,16 @@ impl ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.discards() || self.keep(buf) {
+        if self.discards() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if self.keep(buf) {
+            // What is released goes out now as far as it can; the flush at the end of the answer sends the rest.
+            if !self.holding()
+                && let Poll::Ready(Err(error)) = self.poll_kept(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
             return Poll::Ready(Ok(buf.len()));
         }
         if !self.kept.is_empty() {
@@ -312,7 +329,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if !self.kept.is_empty() || self.discards() || self.holding() {
+        if !self.kept.is_empty() || self.discards() || self.holding() || self.awaits_head() {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
             return self.poll_write(cx, first);
         }

@@ -3,6 +3,7 @@
 //! A provider is one file behind [`Provider`], plus its rows in `conf/`. It knows tokens and prices, never the ledger.
 
 pub mod openai;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub struct Call {
     pub price: Arc<ModelPrice>,
     /// True when the answer is streamed.
     pub stream: bool,
+    /// False when the client did not ask for the usage that a stream ends with: it is then kept from it.
+    pub shows_usage: bool,
     /// Answers asked for (`n`); each may have the whole output. At least 1.
     pub samples: u64,
     /// The most input tokens that the body can make.

@@ -1,1 +1,4 @@
-//! Strict JSON and server-sent events. Stub.
+//! Strict JSON and server-sent events, over bytes in any split.
+
+pub mod json;
+pub mod sse;

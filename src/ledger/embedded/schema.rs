@@ -64,9 +64,17 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A connection to the ledger file, which is made where there is none. Refuses a file that is not a ledger of this version.
-pub fn connect(path: &Path) -> Result<Connection, LedgerError> {
+/// The one true path of a ledger file, which is made empty where there is none.
+pub fn place(path: &Path) -> Result<PathBuf, LedgerError> {
     create_private(path)?;
+    let cannot =
+        |why: String| LedgerError::Unavailable(format!("the ledger file {} cannot be opened ({why})", path.display()));
+    let place = path.canonicalize().map_err(|e| cannot(e.to_string()))?;
+    if place.is_file() { Ok(place) } else { Err(cannot("it is not a file".into())) }
+}
+
+/// A connection to the ledger file. Makes the tables of an empty one, and refuses a file that is not a ledger of this version.
+pub fn connect(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|e| trouble(&e))?;
     configure(&mut connection).map_err(|e| trouble(&e))?;

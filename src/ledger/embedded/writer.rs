@@ -51,6 +51,8 @@ impl fmt::Debug for Writer {
 impl Writer {
     /// Opens a file, checks it as far as the role needs, and starts the thread.
     pub fn open(path: PathBuf, role: Role, time: Time) -> Result<Writer, LedgerError> {
+        // One name for one file, whatever links lead to it and wherever the process goes: the claim depends on it.
+        let path = schema::place(&path)?;
         let claim = match role {
             Role::Gateway => Some(claim(&path)?),
             Role::Visitor => None,

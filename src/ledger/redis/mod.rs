@@ -1,13 +1,13 @@
 //! The Redis engine: every verb of `docs/LEDGER.md` is one Lua script in `lua/`, one atomic step in one hash slot.
 //!
-//! * [`mod@link`]: connections, their loss and their deadline.
-//! * [`mod@check`]: what a server must be before it is used.
-//! * [`mod@script`]: the verbs and how one is called.
-//! * [`mod@time`]: the estimate of the server's time that a frame is made for.
-//! * [`mod@reply`], [`mod@shape`]: strict reading of answers and of packed records.
-//! * [`mod@calls`]: reserve, settle, standing.
-//! * [`mod@books`]: status, sessions, holds, sweep, probe.
-//! * [`mod@directory`]: keys and teams.
+//! * `link`: connections, their loss and their deadline.
+//! * `check`: what a server must be before it is used.
+//! * `script`: the verbs and how one is called.
+//! * `time`: the estimate of the server's time that a frame is made for.
+//! * `reply`, `shape`: strict reading of answers and of packed records.
+//! * `calls`: reserve, settle, standing.
+//! * `books`: status, sessions, holds, sweep, probe.
+//! * `directory`: keys and teams.
 
 mod books;
 mod calls;

@@ -1,9 +1,13 @@
 //! Servers that must not be used, that forget, freeze, die and come back; clocks that disagree.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::*;
 use crate::ledger::{Charge, LedgerError, Settled};
+
+/// The time of one operation in tests of it, and what a busy machine may add.
+const PATIENCE: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_millis(400);
 
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_sent_again() {
@@ -71,7 +75,7 @@ async fn an_unusable_url_is_a_conflict_and_never_shown() {
 
 #[tokio::test]
 async fn a_frozen_server_is_unavailable_in_time_and_used_again_when_it_wakes() {
-    let b = Bench::new().await;
+    let b = Bench::with_timeout(PATIENCE).await;
     let view = b.key("key", None, Limits::default()).await;
     let ask = ask(&view, 1, 1);
     b.reserve(&ask).await;
@@ -80,7 +84,7 @@ async fn a_frozen_server_is_unavailable_in_time_and_used_again_when_it_wakes() {
         let start = Instant::now();
         let answer = b.ledger.settle(&ask.hold_ref(), Charge::Full).await;
         assert!(matches!(answer, Err(LedgerError::Unavailable(_))), "{answer:?}");
-        assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+        assert!(start.elapsed() < PATIENCE + SLACK, "{:?}", start.elapsed());
     }
     b.server.thaw();
     // It may have heard the first settlement after all; in no case is there a second charge.
@@ -93,7 +97,7 @@ async fn a_frozen_server_is_unavailable_in_time_and_used_again_when_it_wakes() {
 
 #[tokio::test]
 async fn a_lost_connection_costs_no_call_and_a_lost_server_refuses_them() {
-    let mut b = Bench::new().await;
+    let mut b = Bench::with_timeout(PATIENCE).await;
     let view = b.key("key", None, Limits::default()).await;
     for _ in 0..5 {
         b.server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -103,7 +107,7 @@ async fn a_lost_connection_costs_no_call_and_a_lost_server_refuses_them() {
     for _ in 0..3 {
         let start = Instant::now();
         assert!(matches!(b.ledger.reserve(&ask(&view, 1, 1)).await, Err(LedgerError::Unavailable(_))));
-        assert!(start.elapsed() < Duration::from_millis(400));
+        assert!(start.elapsed() < PATIENCE + SLACK);
     }
     b.server.restart();
     // It came back empty: nobody may spend.

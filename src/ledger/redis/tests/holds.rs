@@ -137,7 +137,7 @@ async fn a_session_only_tightens() {
     b.pass(31 * DAY);
     assert_eq!(b.ledger.session(id, "s").await.unwrap().map(|s| s.held.nano()), Some(40));
     b.ledger.settle(&second.hold_ref(), Charge::Full).await.unwrap();
-    b.pass(30 * DAY - 1);
+    b.pass(30 * DAY - MINUTE);
     assert!(b.ledger.session(id, "s").await.unwrap().is_some());
     b.pass(DAY);
     assert_eq!(b.ledger.session(id, "s").await, Ok(None));
@@ -178,7 +178,7 @@ async fn an_expired_hold_is_charged_in_full_and_corrected_once() {
     let holds = b.ledger.holds(10).await.unwrap();
     assert!(holds.iter().all(|hold| hold.state == HoldState::Expired && hold.charged == hold.amount));
     assert_eq!(holds.len(), 2);
-    assert_eq!(holds[0].at, one.hold_ref());
+    assert!(holds.iter().any(|hold| hold.at == one.hold_ref()));
 
     let at = one.hold_ref();
     assert_eq!(b.ledger.settle(&at, Charge::Full).await, Ok(Settled::Already { charged: usd(100) }));

@@ -1,5 +1,6 @@
 //! Every row of the specification's tables against a real server. Each test starts a server of its own.
 
+mod cluster;
 mod directory;
 mod faults;
 mod holds;
@@ -7,6 +8,7 @@ mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use self::server::Server;
 use super::{RedisLedger, RedisOptions};
@@ -29,9 +31,14 @@ struct Bench {
 }
 
 impl Bench {
+    /// With more patience than a gateway has: tests share their machine.
     async fn new() -> Bench {
+        Self::with_timeout(Duration::from_secs(5)).await
+    }
+
+    async fn with_timeout(timeout: Duration) -> Bench {
         let server = Server::start(&[]);
-        let options = RedisOptions::new(server.url());
+        let options = RedisOptions { timeout, ..RedisOptions::new(server.url()) };
         let offset = Arc::clone(&options.time_offset_ms);
         let ledger = RedisLedger::connect(options).await.unwrap();
         // Away from the end of a minute, so that no window rolls by itself in a test: 2 s are left at the least.

@@ -1,0 +1,27 @@
+//! The gateway from outside: real processes on 127.0.0.1, the mock provider's invoice as the judge.
+//!
+//! Tests are named after the lines of the attack list that they close (`a01_…`, `b15_…`, `c28_…`); the others say what
+//! part of the promise they hold. `WORLD_LEDGER=file` runs everything that does not ask for an engine over `file:`,
+//! `RACE_REPEATS` and `MIXED_CALLS` set how long the two big ones go on.
+
+mod support;
+
+mod admission;
+mod answers;
+mod bodies;
+mod bound;
+mod bound_json;
+mod budgets;
+mod endpoints;
+mod faults;
+mod hangups;
+mod key_sources;
+mod mixed;
+mod prices;
+mod race;
+mod refusals;
+mod routes;
+mod sessions;
+mod smuggling;
+mod streams;
+mod usage;
