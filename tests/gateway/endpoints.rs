@@ -76,7 +76,7 @@ async fn metrics_have_the_names_of_the_contract() {
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.chat(&key, &streamed("tokens=5")).await.expect(200);
-    world.chat(&key, &ask_model("gpt-<script>", "")).await.refused(422, "unknown_model");
+    world.chat(&key, &ask_model("gpt-9-unheard-of", "")).await.refused(422, "unknown_model");
     let cut = with(streamed("tokens=300;obey=0;rate=500;leave=stop"), json!({ "max_tokens": 10 }));
     json::assert_cut(&world.chat(&key, &cut).await);
     world.live(&key, &streamed("tokens=200;rate=100")).await.hang_up();
@@ -109,7 +109,7 @@ async fn metrics_have_the_names_of_the_contract() {
     assert_eq!(value("loopers_ledger_up ").as_deref(), Some("1"));
     assert_eq!(value("loopers_held_usd ").map(|v| v.trim_matches(['0', '.']).to_owned()).as_deref(), Some(""));
     assert_eq!(value("loopers_refusals_total{code=\"unknown_model\"} ").as_deref(), Some("1"), "{text}");
-    for secret in [key.secret.as_str(), &key.id, &key.name, "script"] {
+    for secret in [key.secret.as_str(), &key.id, &key.name, "unheard"] {
         assert!(!text.contains(secret), "{secret} is no label value");
     }
     let charged: u64 = text
@@ -160,7 +160,7 @@ async fn a_stop_waits_for_what_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_that_cannot_wait_settles_what_it_cuts() {
     for signal in ["TERM", "INT"] {
-        let mut world = World::new().section("limits: { drain_seconds: 1 }").start().await;
+        let mut world = World::new().limit("drain_seconds", 1).start().await;
         let key = world.key(&["--daily", "1"]);
         let body = with(streamed("tokens=6000;rate=100;leave=stop"), json!({ "max_tokens": 6000 }));
         let mut live = world.live(&key, &body).await;
