@@ -9,7 +9,8 @@ use crate::support::world::ADMIN_TOKEN;
 use crate::support::*;
 
 async fn metrics(world: &World) -> String {
-    Conn::open(world.gateways[0].admin).await.call(&Request::get("/metrics")).await.expect(200).text()
+    let request = Request::get("/metrics").header("host", "localhost");
+    Conn::open(world.gateways[0].admin).await.call(&request).await.expect(200).text()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +125,9 @@ async fn metrics_have_the_names_of_the_contract() {
 async fn e48_the_admin_port_is_another_world() {
     let world = World::plain().await;
     let key = world.rich();
-    let admin = async |request: Request| Conn::open(world.gateways[0].admin).await.call(&request).await;
+    let admin = async |request: Request| {
+        Conn::open(world.gateways[0].admin).await.call(&request.header("host", "localhost")).await
+    };
     for request in [
         Request::get("/admin/v1/keys"),
         Request::get("/admin/v1/keys").bearer("wrong"),
