@@ -11,8 +11,8 @@
 -- ARGV[4]  hold id
 -- ARGV[5]  hash of the key presented, hexadecimal
 -- ARGV[6]  revision of the key's record that the gateway knows
--- ARGV[7]  least, nano-dollars
--- ARGV[8]  most, nano-dollars, not below least
+-- ARGV[7]  least, nano-dollars, not above most
+-- ARGV[8]  most, nano-dollars
 -- ARGV[9]  after so many ms the hold is charged in full
 -- ARGV[10] place: node ids joined with commas, a newline, the session's id if there is one
 -- ARGV[11] note

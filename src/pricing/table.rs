@@ -4,8 +4,7 @@ mod explain;
 mod lines;
 mod row;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,7 +123,7 @@ fn read_file(file: &Path, text: &str, errors: &mut Vec<PriceError>) -> Result<Ro
             ));
         }
     };
-    let mut rows = Rows::new();
+    let (mut rows, mut seen) = (Rows::new(), HashSet::new());
     for (id, node) in models {
         let at = lines::find(text, &[&id]);
         if !is_model_id(&id) {
@@ -133,24 +132,22 @@ fn read_file(file: &Path, text: &str, errors: &mut Vec<PriceError>) -> Result<Ro
             errors.push(error(at, &id, problem));
             continue;
         }
-        let (price, problems) = row::read(&id.as_str().into(), &node, file);
+        if !seen.insert(id.clone()) {
+            errors.push(error(
+                lines::find_last(text, &id),
+                &id,
+                "this row stands twice in the file: delete one".into(),
+            ));
+            continue;
+        }
+        let name: Arc<str> = id.as_str().into();
+        let (price, problems) = row::read(&name, &node, file);
         for (path, problem) in problems {
             let mut keys = vec![id.as_str()];
             keys.extend(path.split('.').filter(|key| !key.is_empty()));
             errors.push(error(lines::find(text, &keys), &keys.join("."), problem));
         }
-        match rows.entry(id.as_str().into()) {
-            Entry::Occupied(_) => {
-                errors.push(error(
-                    lines::find_last(text, &id),
-                    &id,
-                    "this row stands twice in the file: delete one".into(),
-                ));
-            }
-            Entry::Vacant(slot) => {
-                price.map(|price| slot.insert(Arc::new(price)));
-            }
-        }
+        rows.extend(price.map(|price| (name, Arc::new(price))));
     }
     Ok(rows)
 }

@@ -35,8 +35,8 @@ impl RedisLedger {
         keys.push(tree.hold(&ask.hold));
         keys.push(tree.open());
         keys.extend(chain_keys(&tree, &view.chain, session.map(|session| &*session.id)));
-        let least = countable(ask.least);
-        let most = countable(ask.most).max(least);
+        let most = countable(ask.most);
+        let least = countable(ask.least).min(most);
         let mut call = Call::new(&RESERVE, keys)
             .arg(view.chain.len() as u64)
             .arg(&*ask.hold.0)

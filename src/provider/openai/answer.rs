@@ -8,7 +8,7 @@ use super::skim::Skim;
 use super::usage;
 use crate::pricing::{ModelPrice, Tokenizer, Usage};
 use crate::provider::tokens::RunningText;
-use crate::provider::{AnswerReader, Call, Observed, Progress};
+use crate::provider::{AnswerReader, Call, Ceiling, Observed, Progress};
 use crate::wire::json::{self, Duplicates, Node, Value};
 use crate::wire::sse::{Decoder, Event};
 
@@ -21,6 +21,9 @@ const TEXTS_MAX: usize = 1024;
 const TOKENS_PER_TEXT: u64 = 16;
 /// The first byte of a gzip stream: neither JSON nor an event begins with it.
 const GZIP: u8 = 0x1f;
+
+/// No token of a public tokenizer has more bytes of ordinary text.
+const TOKEN_BYTES_MAX: u64 = 128;
 
 /// The tokenizer that stands in where none is public, only to see whether a ceiling was left behind: by twice as much as it says.
 const STAND_IN: Tokenizer = Tokenizer::O200kBase;
@@ -54,7 +57,7 @@ enum Show {
 pub struct Meter {
     price: Arc<ModelPrice>,
     is_embedding: bool,
-    ceiling: u64,
+    ceiling: Ceiling,
     texts: Vec<(TextId, RunningText)>,
     /// Bytes of strings in no text that we know, and of data that is not JSON.
     other_bytes: u64,
@@ -69,7 +72,7 @@ pub struct Meter {
 
 impl Meter {
     /// A meter for the answer to a call.
-    pub fn new(call: &Call, is_embedding: bool, ceiling: u64) -> Meter {
+    pub fn new(call: &Call, is_embedding: bool, ceiling: Ceiling) -> Meter {
         Meter {
             price: call.price.clone(),
             is_embedding,
@@ -231,18 +234,40 @@ impl Meter {
 
     /// True when more output was seen than may pass. Counts tokens only when the bytes are too many.
     fn is_over_ceiling(&mut self) -> bool {
-        if self.text_bytes.saturating_add(self.other_bytes) <= self.ceiling {
+        match self.ceiling {
+            Ceiling::Possible(most) => self.may_have_more_than(most),
+            Ceiling::Certain(most) => self.has_more_than(most),
+        }
+    }
+
+    /// True unless the text certainly has at most `most` tokens.
+    fn may_have_more_than(&mut self, most: u64) -> bool {
+        if self.text_bytes.saturating_add(self.other_bytes) <= most {
             return false;
         }
-        if self.bound().saturating_add(self.other_bytes) <= self.ceiling {
+        let Some(tokenizer) = self.price.tokenizer else { return true };
+        if self.bound().saturating_add(self.other_bytes) > most {
+            self.tighten(tokenizer);
+        }
+        self.bound().saturating_add(self.other_bytes) > most
+    }
+
+    /// True when the text certainly has more than `most` tokens, however the model spelt it.
+    fn has_more_than(&mut self, most: u64) -> bool {
+        let others = self.other_bytes / TOKEN_BYTES_MAX;
+        if self.bound().saturating_add(others) <= most {
             return false;
         }
-        let factor = if self.price.tokenizer.is_some() { 1 } else { 2 };
-        let ceiling = self.ceiling.saturating_mul(factor).saturating_sub(self.other_bytes);
-        if self.bound() > ceiling {
-            self.tighten(self.price.tokenizer.unwrap_or(STAND_IN));
+        let (tokenizer, doubt) = self.price.tokenizer.map_or((STAND_IN, 2), |tokenizer| (tokenizer, 1));
+        let most = most.saturating_mul(doubt);
+        if self.bound().saturating_add(others) > most {
+            self.tighten(tokenizer);
         }
-        self.bound() > ceiling
+        if self.bound().saturating_add(others) <= most {
+            return false;
+        }
+        let fewest = self.texts.iter().fold(others, |sum: u64, (_, text)| sum.saturating_add(text.fewest(tokenizer)));
+        fewest > most
     }
 
     /// What is known of the bill.
@@ -260,24 +285,32 @@ impl Meter {
         self.observed.usage = None;
         if self.is_usage_final || self.observed.finished {
             self.observed.usage = self.usage;
-            if exact {
+            if exact || self.is_usage_below_its_words() {
                 self.raise_to_what_was_seen();
             }
         }
         &self.observed
     }
 
+    /// True when the usage has fewer tokens than the text has words: worth a real count, which costs time.
+    fn is_usage_below_its_words(&self) -> bool {
+        let words = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.words()));
+        self.observed.usage.is_some_and(|usage| usage.output.saturating_sub(usage.reasoning) < words)
+    }
+
     /// A usage below the fewest tokens that can spell what was streamed is not true: what was streamed is charged.
     fn raise_to_what_was_seen(&mut self) {
         let (Some(tokenizer), Some(usage)) = (self.price.tokenizer, &mut self.observed.usage) else { return };
-        let visible = usage.output - usage.reasoning;
-        if visible >= self.text_bytes {
+        let visible = usage.output.saturating_sub(usage.reasoning);
+        self.texts.iter_mut().for_each(|(_, text)| text.tighten(tokenizer));
+        let seen = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.bound()));
+        if visible >= seen {
             return;
         }
+        // A model may spell a text with fewer tokens than the tokenizer would, if rarely.
         let fewest = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.fewest(tokenizer)));
         if visible < fewest {
             self.observed.odd_usage = true;
-            let seen = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.bound()));
             usage.output = usage.reasoning.saturating_add(seen.max(visible));
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::fields::{self, Rule};
 use super::{errors, messages, schema};
 use crate::pricing::{ModelPrice, Tier, Tokenizer};
+use crate::provider::tokens::COUNTED_BYTES_MAX;
 use crate::provider::{Call, CallBody, Reading, Reject};
 use crate::wire::json::{Document, Value};
 
@@ -96,7 +97,9 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
         },
         sets_tier,
         stream_options: stream_options(&parts),
-        tokenizer: price.tokenizer.filter(|_| !messages.has_image && parts.expansion.is_some()),
+        tokenizer: price
+            .tokenizer
+            .filter(|_| !messages.has_image && parts.expansion.is_some() && document.len() <= COUNTED_BYTES_MAX),
         input_max: input.saturating_add(prediction_as_input),
         beside_messages: beside_messages(&parts),
         prediction_as_input,

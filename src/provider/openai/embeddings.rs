@@ -46,7 +46,11 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
     check(input)?;
     // A byte is a token at most; raw text is never shorter than what it decodes to.
     let input_max = sum(input, price.context_window, |text| text.raw().len() as u64);
-    let body = Embeddings { tokenizer: price.tokenizer, tokens_per_input_max: price.context_window, document };
+    let body = Embeddings {
+        tokenizer: price.tokenizer.filter(|_| document.len() <= tokens::COUNTED_BYTES_MAX),
+        tokens_per_input_max: price.context_window,
+        document,
+    };
     Ok(Call {
         model,
         stream: false,

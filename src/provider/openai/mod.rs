@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use super::{AnswerReader, Call, ErrorAnswer, Provider, Reading, Reject, Route};
+use super::{AnswerReader, Call, Ceiling, ErrorAnswer, Provider, Reading, Reject, Route};
 use crate::pricing::ModelPrice;
 use crate::wire::json::{Document, Value};
 
@@ -59,8 +59,8 @@ impl Provider for OpenAi {
         }
     }
 
-    fn answer(&self, route: Route, call: &Call, event_stream: bool, ceiling: crate::provider::Ceiling) -> Box<dyn AnswerReader> {
-        let meter = answer::Meter::new(call, route == EMBEDDINGS, match ceiling { crate::provider::Ceiling::Certain(n) | crate::provider::Ceiling::Possible(n) => n });
+    fn answer(&self, route: Route, call: &Call, event_stream: bool, ceiling: Ceiling) -> Box<dyn AnswerReader> {
+        let meter = answer::Meter::new(call, route == EMBEDDINGS, ceiling);
         if event_stream { Box::new(answer::Stream::new(meter, call)) } else { Box::new(answer::Whole::new(meter)) }
     }
 

@@ -13,7 +13,8 @@ fn b4_n() {
     // Output costs 10 USD per million: 10 tokens are 100,000 nano-dollars a sample; n itself adds input bytes.
     let input = many.bound(many.input_max, 0);
     assert_eq!(many.bound(many.input_max, 10).saturating_sub(input), Money::from_nano(128 * 100_000));
-    for bad in [json!(0), json!(129), json!(1_000_000_000), json!("1"), json!(1.5), json!(-1), json!(true), json!([1])] {
+    for bad in [json!(0), json!(129), json!(1_000_000_000), json!("1"), json!(1.5), json!(-1), json!(true), json!([1])]
+    {
         assert_eq!(refused(json!({"n": bad})).code, "invalid_request", "{bad}");
     }
     assert_eq!(refused(json!({"best_of": 2})).code, "unpriceable_request");
@@ -53,7 +54,9 @@ fn b4_reasoning() {
 
 #[test]
 fn b4_service_tier() {
-    for absent in [json!({}), json!({"service_tier": null}), json!({"service_tier": "auto"}), json!({"service_tier": "default"})] {
+    for absent in
+        [json!({}), json!({"service_tier": null}), json!({"service_tier": "auto"}), json!({"service_tier": "default"})]
+    {
         assert_eq!(sent(&call(absent), None)["service_tier"], "default");
     }
     // gpt-5 has a flex price and keeps it; gpt-4o has none.
@@ -79,7 +82,9 @@ fn b4_long_prompt() {
 #[test]
 fn b4_caching() {
     // From gpt-5.6 on the cache is written unasked, at 1.25 times the input.
-    let writes = call(json!({"model": "gpt-5.6-luna", "prompt_cache_options": {"mode": "explicit", "ttl": "30m"}, "prompt_cache_key": "k"}));
+    let writes = call(
+        json!({"model": "gpt-5.6-luna", "prompt_cache_options": {"mode": "explicit", "ttl": "30m"}, "prompt_cache_key": "k"}),
+    );
     assert_eq!(writes.bound(1_000_000, 0), Money::from_nano(1_000_000 * 500));
     assert_eq!(writes.bound(1000, 0), Money::from_nano(1000 * 250));
     let breakpoint = json!([{"role": "user", "content": [{"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}]}]);
@@ -87,7 +92,10 @@ fn b4_caching() {
     // Where no price of writes is known, asking for them is refused; a longer retention is not a write.
     assert_eq!(refused(json!({"messages": breakpoint})).code, "unpriceable_request");
     assert_eq!(refused(json!({"prompt_cache_options": {"mode": "explicit"}})).code, "unpriceable_request");
-    assert_eq!(refused(json!({"model": "gpt-5.6-luna", "prompt_cache_options": {"ttl": "24h"}})).code, "unpriceable_request");
+    assert_eq!(
+        refused(json!({"model": "gpt-5.6-luna", "prompt_cache_options": {"ttl": "24h"}})).code,
+        "unpriceable_request"
+    );
     call(json!({"prompt_cache_retention": "24h", "prompt_cache_key": "k"}));
 }
 
@@ -139,12 +147,25 @@ fn b4_tools() {
     assert!(with_tools.input_max >= plain.input_max + 2 * 64);
     let exact = with_tools.body.exact_input().unwrap();
     assert!(exact > plain.body.exact_input().unwrap() + 2 * 64 && exact <= with_tools.input_max);
-    for kind in ["web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell", "Function"] {
+    for kind in [
+        "web_search",
+        "web_search_preview",
+        "file_search",
+        "code_interpreter",
+        "image_generation",
+        "mcp",
+        "computer",
+        "shell",
+        "Function",
+    ] {
         let reject = refused(json!({"tools": [{"type": kind}]}));
         assert_eq!(reject.code, "unpriceable_request");
         assert!(reject.message.contains("tools[0].type"));
     }
-    assert_eq!(refused(json!({"tools": [{"type": "function", "function": {}, "server_url": "x"}]})).code, "unpriceable_request");
+    assert_eq!(
+        refused(json!({"tools": [{"type": "function", "function": {}, "server_url": "x"}]})).code,
+        "unpriceable_request"
+    );
     assert_eq!(refused(json!({"web_search_options": {}})).code, "unpriceable_request");
     assert_eq!(refused(json!({"max_tool_calls": 3})).code, "unpriceable_request");
     assert_eq!(refused(json!({"tools": {}})).code, "invalid_request");
@@ -161,7 +182,10 @@ fn b4_prediction() {
     let call = call(json!({"prediction": guess, "stream": true}));
     let plain = super::call(json!({"stream": true}));
     // Held as if all of it were rejected and billed as output (10 USD), beside its bytes as input (2.5 USD): 4 input tokens each.
-    assert!(call.bound(call.input_max, 0).saturating_sub(plain.bound(plain.input_max, 0)) >= Money::from_nano(1000 * (2_500 + 10_000)));
+    assert!(
+        call.bound(call.input_max, 0).saturating_sub(plain.bound(plain.input_max, 0))
+            >= Money::from_nano(1000 * (2_500 + 10_000))
+    );
     assert!(!call.cuttable && plain.cuttable);
     assert_eq!(sent(&call, Some(77))["max_tokens"], 77);
     assert!(call.body.exact_input().unwrap() >= 4000);

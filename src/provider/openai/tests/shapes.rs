@@ -1,7 +1,10 @@
 //! Forms of requests, forwarded bodies, errors, and what else the gateway asks of a provider.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::provider::ErrorAnswer;
+use crate::pricing::Tokenizer;
+use crate::provider::{ErrorAnswer, tokens};
 
 #[test]
 fn messages_have_known_forms() {
@@ -63,10 +66,18 @@ fn streams_are_asked_for_usage() {
     let whole = call(json!({"stream": false, "stream_options": null}));
     assert!(!whole.stream && !whole.cuttable);
     assert_eq!(sent(&whole, None)["stream_options"], Value::Null);
-    for bad in [json!({"stream": 1}), json!({"stream": "true"}), json!({"stream_options": []}), json!({"stream_options": {"include_usage": 1}})] {
+    for bad in [
+        json!({"stream": 1}),
+        json!({"stream": "true"}),
+        json!({"stream_options": []}),
+        json!({"stream_options": {"include_usage": 1}}),
+    ] {
         assert_eq!(refused(bad).code, "invalid_request");
     }
-    assert_eq!(refused(json!({"stream": true, "stream_options": {"Include_Usage": false}})).code, "unpriceable_request");
+    assert_eq!(
+        refused(json!({"stream": true, "stream_options": {"Include_Usage": false}})).code,
+        "unpriceable_request"
+    );
 }
 
 #[test]
@@ -122,4 +133,28 @@ fn facts() {
     assert!(!OpenAi.unbilled_status(500) && !OpenAi.unbilled_status(200) && !OpenAi.unbilled_status(302));
     assert!(!OpenAi.drop_stops_bill());
     assert!(OpenAi.dropped_headers().iter().all(|name| *name == name.to_lowercase()));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_bounded_and_forwarded_as_it_was_priced(
+        texts in prop::collection::vec(any::<String>(), 1..6),
+        user in any::<String>(),
+        limit in 1..100_000u64,
+        n in 1..=128u64,
+        clamp in 1..100_000u64,
+    ) {
+        let messages: Vec<Value> = texts.iter().map(|text| json!({"role": "user", "content": text})).collect();
+        let call = call(json!({"messages": messages, "user": user, "max_tokens": limit, "n": n}));
+        let exact: u64 = texts.iter().map(|text| tokens::count(Tokenizer::O200kBase, text) + 16).sum::<u64>() + 64;
+        prop_assert_eq!(call.body.exact_input(), Some(exact));
+        prop_assert!(exact <= call.input_max);
+        prop_assert_eq!((call.output_max, call.samples), (limit, n));
+        let sent = sent(&call, Some(clamp.min(limit)));
+        prop_assert_eq!(&sent["messages"], &json!(messages));
+        prop_assert_eq!(&sent["user"], &json!(user));
+        prop_assert_eq!(&sent["max_tokens"], &json!(clamp.min(limit)));
+        prop_assert!(call.bound(exact, clamp.min(limit)) <= call.bound(call.input_max, limit));
+        prop_assert!(call.bound(exact, limit) <= call.bound(exact + 1, limit));
+    }
 }
