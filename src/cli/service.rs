@@ -1,6 +1,6 @@
 //! `serve`, `check`, `version`, `mock`, and how a config is found.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde_json::json;
@@ -41,7 +41,21 @@ pub fn settings(config: Option<&Path>, purpose: Purpose) -> Result<Settings, Fai
 pub fn serve(config: Option<&Path>) -> Result<(), Failure> {
     observe::log::init();
     let settings = settings(config, Purpose::Serve)?;
+    for (field, address) in [("listen", settings.listen), ("admin.listen", settings.admin.listen)] {
+        free(field, address)?;
+    }
     Ok(gateway::run(settings)?)
+}
+
+/// The server shares its ports with whoever has them already, so that a second gateway, perhaps with another ledger, would
+/// silently take half of the calls. This listener does not share: it fails where somebody else listens.
+fn free(field: &str, address: SocketAddr) -> Result<(), Failure> {
+    TcpListener::bind(address).map(drop).map_err(|error| {
+        Failure::new(
+            format!("{field}: cannot listen on {address}: {error}"),
+            "stop what listens there, or choose another port",
+        )
+    })
 }
 
 /// Reads everything that `serve` would read.

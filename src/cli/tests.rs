@@ -101,3 +101,13 @@ fn a_config_that_is_named_must_be_there() {
     let failed = service::check(Some(std::path::Path::new("/nonexistent/loopers.yaml")), false).unwrap_err();
     assert!(failed.messages[0].contains("no such config file") && !failed.hint.is_empty());
 }
+
+#[test]
+fn a_port_that_is_taken_is_not_shared() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let address = taken.local_addr().unwrap();
+    std::fs::write(config.path(), format!("listen: {address}\nledger: \"memory:\"\n")).unwrap();
+    let failed = service::serve(Some(config.path())).unwrap_err();
+    assert!(failed.messages[0].starts_with(&format!("listen: cannot listen on {address}")), "{failed:?}");
+}

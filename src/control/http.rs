@@ -88,9 +88,9 @@ pub async fn respond(
             None => metrics_page(),
         },
         "/healthz" | "/readyz" | "/metrics" => error(StatusCode::METHOD_NOT_ALLOWED, "only GET", ""),
-        _ if path == "/admin" || path.starts_with("/admin/") => match admitted(state, headers) {
-            Err(refused) => refused,
-            Ok(()) => admin(state, method, path, headers, &body).await,
+        _ if path == "/admin" || path.starts_with("/admin/") => match kept_out(state, headers) {
+            Some(refused) => refused,
+            None => admin(state, method, path, headers, &body).await,
         },
         _ => error(StatusCode::NOT_FOUND, "there is nothing here", ""),
     }
@@ -127,14 +127,14 @@ async fn admin(
     }
 }
 
-/// The token, and that no web page sent the request.
-fn admitted(state: &AdminState, headers: &HeaderMap) -> Result<(), Response<Vec<u8>>> {
+/// The answer to who has no token, or was sent by a web page; `None` lets the request in.
+fn kept_out(state: &AdminState, headers: &HeaderMap) -> Option<Response<Vec<u8>>> {
     let Some(token) = &state.token else {
         let hint = "set admin.token in loopers.yaml, e.g. env:LOOPERS_ADMIN_TOKEN, and start again";
-        return Err(error(StatusCode::FORBIDDEN, "the admin API is off: no admin token is configured", hint));
+        return Some(error(StatusCode::FORBIDDEN, "the admin API is off: no admin token is configured", hint));
     };
     if let Some(problem) = foreign(state, headers) {
-        return Err(error(StatusCode::FORBIDDEN, problem, ""));
+        return Some(error(StatusCode::FORBIDDEN, problem, ""));
     }
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let presented = match (given.next(), given.next()) {
@@ -144,12 +144,12 @@ fn admitted(state: &AdminState, headers: &HeaderMap) -> Result<(), Response<Vec<
     // Digests of both are compared: how long that takes says nothing about the token.
     let same = presented.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token.expose().as_bytes()));
     if same {
-        return Ok(());
+        return None;
     }
     let mut refused =
         error(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong", "send Authorization: Bearer TOKEN");
     refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Err(refused)
+    Some(refused)
 }
 
 /// What shows that a web page sent the request: its `Origin`, or a name that was made to point at this machine.

@@ -25,7 +25,7 @@ use crate::secret::KeyHash;
 const IN_FLIGHT_TOKENS: u64 = 64;
 const IN_FLIGHT_PER_CENT: u64 = 5;
 /// Bodies above this are tokenized off the workers.
-const TOKENIZE_INLINE_BYTES_MAX: u64 = 32 * 1024;
+const TOKENIZE_INLINE_BYTES_MAX: u64 = 4 * 1024;
 /// How often a reserve starts over when the key's record changes meanwhile.
 const ATTEMPTS_MAX: usize = 4;
 

@@ -10,6 +10,8 @@ use crate::pricing::Tokenizer;
 pub const COUNTED_BYTES_MAX: usize = 1 << 20;
 /// Pieces at the end of a text that more text may still change; regular expressions of both tokenizers look ahead by two at most.
 const UNSETTLED_PIECES: usize = 4;
+/// Text is let go in parts of at least this size: each part may count one token too few in the least count, so parts are few.
+const PART_BYTES_MIN: usize = 2048;
 /// An unsettled end is kept up to this size. A longer one is counted and let go, which may count a token or two too many.
 const TAIL_BYTES_MAX: usize = 64 << 10;
 
@@ -78,7 +80,11 @@ impl RunningText {
         let library = library(tokenizer);
         let pieces: Vec<(usize, u64)> =
             library.split(&self.tail).map(|piece| (piece.len(), library.bpe.count(piece.as_bytes()) as u64)).collect();
-        let (settled, unsettled) = pieces.split_at(pieces.len().saturating_sub(UNSETTLED_PIECES));
+        let mut settled = pieces.len().saturating_sub(UNSETTLED_PIECES);
+        if pieces[..settled].iter().map(|(bytes, _)| bytes).sum::<usize>() < PART_BYTES_MIN {
+            settled = 0;
+        }
+        let (settled, unsettled) = pieces.split_at(settled);
         let mut cut: usize = settled.iter().map(|(bytes, _)| bytes).sum();
         self.settled += settled.iter().map(|(_, tokens)| tokens).sum::<u64>();
         self.tail_tokens = unsettled.iter().map(|(_, tokens)| tokens).sum();

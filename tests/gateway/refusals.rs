@@ -156,7 +156,7 @@ async fn refusals_because_of_trouble_elsewhere() {
     let mut world = World::new()
         .redis()
         .provider("timeouts", "{ connect: 1s, first_byte: 1s, between_chunks: 1s }")
-        .section("limits: { in_flight: 1 }")
+        .limit("in_flight", 1)
         .start()
         .await;
     let key = world.rich();
