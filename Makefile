@@ -33,9 +33,10 @@ test-rust:
 	@scripts/setup.sh test
 	$(CARGO) test $(LOCKED)
 
+# Builds the binary as `cargo test` does: a plain `cargo build` selects other features of shared dependencies, and compiles them again.
 test-sdk:
 	@scripts/setup.sh sdk
-	$(CARGO) build $(LOCKED) --bin loopers
+	$(CARGO) test $(LOCKED) --no-run --test tidy
 	LOOPERS_BIN=$(TARGET)/debug/loopers .venv/bin/python tests/sdk/python/test_openai_sdk.py $(ARGS)
 
 bench:
