@@ -47,7 +47,8 @@ async fn b15_a_random_crowd_leaves_true_books(mut lab: Lab) -> Result<()> {
             let most = rng.within(0, 120);
             let least = rng.below(most + 2);
             let mut ask = lab.ask(&format!("{task}-{call}"), key, least, most)?;
-            ask.session = if rng.chance(50) { session(&format!("s{}", rng.below(3)), Some(700), Some(90)) } else { None };
+            ask.session =
+                if rng.chance(50) { session(&format!("s{}", rng.below(3)), Some(700), Some(90)) } else { None };
             // Some are over before they are settled: the sweeps find them.
             ask.ttl_ms = if rng.chance(25) { 0 } else { 3_600_000 };
             asks.push(ask);
@@ -80,7 +81,9 @@ async fn one_of_many(ledger: Ledger, asks: Vec<Reserve>, mut rng: Rng) -> Result
             continue;
         }
         match ledger.reserve(&ask).await? {
-            Verdict::Held(held) => known.push(Known { at: ask.hold_ref(), granted: held.granted.nano(), charged: None }),
+            Verdict::Held(held) => {
+                known.push(Known { at: ask.hold_ref(), granted: held.granted.nano(), charged: None })
+            }
             Verdict::Refused(_) => {}
             other => bail!("a fresh reserve: {other:?}"),
         }

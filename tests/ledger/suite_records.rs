@@ -248,7 +248,9 @@ async fn b24_strange_session_ids_do_not_meet(mut lab: Lab) -> Result<()> {
     lab.key("bystander", None, limits(&[])).await?;
     let long = "y".repeat(5000);
     let mut taken = 0;
-    for (n, id) in ["", " ", "a b", "a\nb", "a\0b", "a,b", "{a}", "ä", "\"", "a:b:c", "*", &long].into_iter().enumerate() {
+    for (n, id) in
+        ["", " ", "a b", "a\nb", "a\0b", "a,b", "{a}", "ä", "\"", "a:b:c", "*", &long].into_iter().enumerate()
+    {
         let mut ask = lab.ask(&format!("hold-{n}"), "bot", 10, 10)?;
         ask.session = session(id, Some(10), Some(1));
         match lab.ledger().reserve(&ask).await {
