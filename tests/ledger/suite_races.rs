@@ -24,6 +24,7 @@ behaviours!(
     b23_sweeps_race_settlements,
     b19_a_kill_in_a_crowd,
     names_are_given_once,
+    hashes_are_given_once,
 );
 
 /// The gateways of a crowd: for Redis three connections of their own.
@@ -335,6 +336,21 @@ async fn names_are_given_once(mut lab: Lab) -> Result<()> {
         for n in 0..60 {
             let mut record = lab.key_record(&format!("own-{round}-{n}"), None, limits(&[]))?;
             record.name = format!("wanted-{round}");
+            records.push(record);
+        }
+        same("keys made", create_all(&lab, &records).await?, 1)?;
+        same("keys listed", lab.ledger().nodes().await?.len(), round + 1)?;
+    }
+    Ok(())
+}
+
+/// The same for one hash.
+async fn hashes_are_given_once(mut lab: Lab) -> Result<()> {
+    for round in 0..5 {
+        let mut records: Vec<KeyRecord> = Vec::new();
+        for n in 0..60 {
+            let mut record = lab.key_record(&format!("own-{round}-{n}"), None, limits(&[]))?;
+            record.hash = records.first().map_or(record.hash, |first| first.hash.clone());
             records.push(record);
         }
         same("keys made", create_all(&lab, &records).await?, 1)?;

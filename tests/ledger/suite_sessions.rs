@@ -135,4 +135,17 @@ scripts! {
         wait 31d
         reserve b bot 5 session=s budget=9            -> held 5 left 4 session
         show bot/s                                    -> active 0+5 of 9 steps 1/none";
+
+    /// A late correction of a call of the old session is no business of the new one.
+    a_correction_does_not_reach_a_new_session_of_the_same_id = "
+        key bot
+        reserve a bot 10 session=s ttl=60s            -> held 10
+        wait 61s
+        sweep 10                                      -> 1 charged 10
+        wait 32d
+        reserve b bot 5 session=s budget=50           -> held 5 left 45 session
+        settle b 5
+        settle a 0                                    -> corrected 0 from 10
+        show bot/s                                    -> active 5+0 of 50 steps 1/none
+        books bot                                     -> all 5+0 total 5";
 }
