@@ -28,8 +28,9 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("ledger", &["money", "clock", "secret"]),
     ("config", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger"]),
     ("observe", &["money", "clock", "secret", "pricing", "provider", "ledger", "config"]),
-    ("gateway", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe"]),
-    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe", "gateway"]),
+    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe"]),
+    // The gateway serves control's admin listener; control knows nothing of the gateway.
+    ("gateway", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe", "control"]),
     ("mock", &[]),
     (
         "cli",
@@ -95,9 +96,11 @@ fn money_is_never_a_float() {
     let mut report = Report::new("books are integers; see src/money.rs");
     for file in sources().filter(|file| EXACT.iter().any(|exact| file.path.starts_with(exact))) {
         for (line, tokens) in file.token_lines() {
-            let float = tokens.iter().find(|token| matches!(**token, "f32" | "f64") || is_float_literal(token));
-            if let Some(token) = float {
-                report.add(format!("{}:{line}: `{token}`", file.name));
+            for at in 0..tokens.len() {
+                // `_: f64` is a float that is thrown away unread, as serde's visitors must be able to.
+                let unread = at >= 2 && tokens[at - 2..at] == ["_", ":"];
+                let float = matches!(tokens[at], "f32" | "f64") && !unread || is_float_literal(tokens[at]);
+                report.check(!float, || format!("{}:{line}: `{}`", file.name, tokens[at]));
             }
         }
     }

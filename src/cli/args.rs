@@ -344,7 +344,7 @@ pub struct StopArgs {
     #[arg(long, value_name = "S")]
     session: Option<String>,
     /// Its key, where more than one key has such a session
-    #[arg(long, value_name = "K", requires = "session")]
+    #[arg(long, value_name = "K", conflicts_with_all = ["name", "all"])]
     key: Option<String>,
     /// Every key and every team
     #[arg(long)]

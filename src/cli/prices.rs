@@ -19,9 +19,14 @@ pub fn run(config: Option<&Path>, command: &PricesCommand) -> Result<(), Failure
         PricesCommand::Check(format) => {
             let models = prices.iter().count();
             let report = json!({ "ok": true, "version": prices.version(), "models": models });
-            answer(format.json, &report, |_| format!("ok: version {}, {models} models", prices.version()))
+            answer(format.json, &report, |_| format!("ok: {models} models, version {}", short(&prices)))
         }
     }
+}
+
+/// The start of the table's version, enough to tell one from another.
+pub fn short(prices: &PriceTable) -> &str {
+    prices.version().get(..12).unwrap_or(prices.version())
 }
 
 fn show(prices: &PriceTable, model: &str, json: bool) -> Result<(), Failure> {
@@ -39,7 +44,7 @@ fn show(prices: &PriceTable, model: &str, json: bool) -> Result<(), Failure> {
     let rows: Vec<Value> = found.iter().map(|row| row_json(row)).collect();
     answer(json, &rows, |_| {
         let texts: Vec<String> = found.iter().map(|row| PriceTable::explain(row)).collect();
-        texts.join("\n\n")
+        texts.join("\n")
     })
 }
 

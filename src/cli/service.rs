@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::output::{Failure, answer, say};
+use super::prices::short;
 use crate::config::{self, DEFAULT_FILE, Loaded, Purpose, Settings, environment};
+use crate::gateway;
 use crate::mock::{self, MockConfig};
 use crate::observe;
-use crate::{gateway, pricing::PriceTable};
 
 /// The settings of `--config`, of `./loopers.yaml`, or the defaults when neither is there. Says what is worth saying.
 pub fn settings(config: Option<&Path>, purpose: Purpose) -> Result<Settings, Failure> {
@@ -71,7 +72,7 @@ pub fn check(config: Option<&Path>, json: bool) -> Result<(), Failure> {
             format!("admin      {}{admin}", settings.admin.listen),
             format!("ledger     {}", settings.ledger),
             format!("time zone  {}", settings.time_zone),
-            format!("prices     version {}, {models} models", settings.prices.version()),
+            format!("prices     {models} models, version {}", short(&settings.prices)),
         ];
         for provider in settings.providers.values() {
             let key = if provider.key.is_some() { "" } else { " (no key: each request has to bring one)" };
@@ -83,9 +84,9 @@ pub fn check(config: Option<&Path>, json: bool) -> Result<(), Failure> {
 
 /// The versions of the program and of its prices.
 pub fn version(json: bool) -> Result<(), Failure> {
-    let prices = PriceTable::builtin().map(|table| table.version().to_string()).unwrap_or_default();
-    let versions = json!({ "version": env!("CARGO_PKG_VERSION"), "prices": prices });
-    answer(json, &versions, |_| format!("loopers {} (prices {prices})", env!("CARGO_PKG_VERSION")))
+    let prices = config::defaults(&environment)?.settings.prices;
+    let versions = json!({ "version": env!("CARGO_PKG_VERSION"), "prices": prices.version() });
+    answer(json, &versions, |_| format!("loopers {} (prices {})", env!("CARGO_PKG_VERSION"), short(&prices)))
 }
 
 /// Runs the mock provider until a signal ends it.

@@ -108,14 +108,15 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<
             Err(error) => entry.problem(format!("{} cannot be read: {error}", path.display())),
         }
     }
-    let table = if files.is_empty() { PriceTable::builtin() } else { PriceTable::load(&files) };
-    table.map(Arc::new).unwrap_or_else(|errors| {
+    let loaded = if files.is_empty() { PriceTable::builtin() } else { PriceTable::load(&files) };
+    let table = loaded.unwrap_or_else(|errors| {
         for error in errors {
             let line = Some(error.line);
             doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
         }
-        Arc::default()
-    })
+        PriceTable::default()
+    });
+    Arc::new(table)
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {

@@ -146,7 +146,12 @@ fn admin_state(app: &Arc<App>, ledger: &Ledger) -> AdminState {
 
 /// The end of every process: what is still owed to the ledger.
 async fn finish(app: &Arc<App>, ledger: &Ledger) {
-    if !app.settler.drain(ledger, Instant::now() + LAST_SETTLEMENTS).await {
+    let deadline = Instant::now() + LAST_SETTLEMENTS;
+    // A quick stop (SIGINT) does not wait for the server's runtimes: calls may still be handing over their holds.
+    while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    if !app.settler.drain(ledger, deadline).await {
         log::error!(
             "{} settlements could not be written; their holds will be charged in full when they expire",
             app.settler.pending()

@@ -196,7 +196,7 @@ async fn b19_nothing_about_a_key_is_remembered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b23_a_lost_answer_of_the_ledger_costs_nothing_and_leaks_nothing() {
-    let world = World::new().chaos().start().await;
+    let world = World::new().chaos().limit("ledger_ms", 500).start().await;
     let chaos = world.chaos.clone().expect("the proxy");
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
@@ -216,7 +216,7 @@ async fn b23_a_lost_answer_of_the_ledger_costs_nothing_and_leaks_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b23_a_settlement_whose_answer_is_lost_counts_once() {
-    let world = World::new().chaos().start().await;
+    let world = World::new().chaos().limit("ledger_ms", 500).start().await;
     let chaos = world.chaos.clone().expect("the proxy");
     let key = world.key(&["--daily", "1"]);
     for _ in 0..5 {

@@ -65,7 +65,7 @@ async fn three_megabytes_arrive() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_over_the_limit_are_refused() {
-    let world = World::new().section("limits: { body_bytes: 100000 }").start().await;
+    let world = World::new().limit("body_bytes", 100_000).start().await;
     let key = world.rich();
     let request = Request::chat(&sized(120_000)).bearer(&key.secret);
     world.send(&request).await.refused(413, "request_too_large");
@@ -134,7 +134,7 @@ async fn a_connection_carries_many_calls() {
         let body = match at % 3 {
             0 => ask("tokens=3"),
             1 => streamed("tokens=3"),
-            _ => with(ask("tokens=3"), json!({ "model": "no such model" })),
+            _ => with(ask("tokens=3"), json!({ "model": "gpt-9" })),
         };
         if !conn.is_open() {
             conn = Conn::open(world.gateway()).await;

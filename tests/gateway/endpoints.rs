@@ -9,7 +9,8 @@ use crate::support::world::ADMIN_TOKEN;
 use crate::support::*;
 
 async fn metrics(world: &World) -> String {
-    Conn::open(world.gateways[0].admin).await.call(&Request::get("/metrics")).await.expect(200).text()
+    let request = Request::get("/metrics").header("host", "localhost");
+    Conn::open(world.gateways[0].admin).await.call(&request).await.expect(200).text()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +77,7 @@ async fn metrics_have_the_names_of_the_contract() {
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.chat(&key, &streamed("tokens=5")).await.expect(200);
-    world.chat(&key, &ask_model("gpt-<script>", "")).await.refused(422, "unknown_model");
+    world.chat(&key, &ask_model("gpt-9-unheard-of", "")).await.refused(422, "unknown_model");
     let cut = with(streamed("tokens=300;obey=0;rate=500;leave=stop"), json!({ "max_tokens": 10 }));
     json::assert_cut(&world.chat(&key, &cut).await);
     world.live(&key, &streamed("tokens=200;rate=100")).await.hang_up();
@@ -109,7 +110,7 @@ async fn metrics_have_the_names_of_the_contract() {
     assert_eq!(value("loopers_ledger_up ").as_deref(), Some("1"));
     assert_eq!(value("loopers_held_usd ").map(|v| v.trim_matches(['0', '.']).to_owned()).as_deref(), Some(""));
     assert_eq!(value("loopers_refusals_total{code=\"unknown_model\"} ").as_deref(), Some("1"), "{text}");
-    for secret in [key.secret.as_str(), &key.id, &key.name, "script"] {
+    for secret in [key.secret.as_str(), &key.id, &key.name, "unheard"] {
         assert!(!text.contains(secret), "{secret} is no label value");
     }
     let charged: u64 = text
@@ -124,7 +125,9 @@ async fn metrics_have_the_names_of_the_contract() {
 async fn e48_the_admin_port_is_another_world() {
     let world = World::plain().await;
     let key = world.rich();
-    let admin = async |request: Request| Conn::open(world.gateways[0].admin).await.call(&request).await;
+    let admin = async |request: Request| {
+        Conn::open(world.gateways[0].admin).await.call(&request.header("host", "localhost")).await
+    };
     for request in [
         Request::get("/admin/v1/keys"),
         Request::get("/admin/v1/keys").bearer("wrong"),
@@ -160,7 +163,7 @@ async fn a_stop_waits_for_what_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_that_cannot_wait_settles_what_it_cuts() {
     for signal in ["TERM", "INT"] {
-        let mut world = World::new().section("limits: { drain_seconds: 1 }").start().await;
+        let mut world = World::new().limit("drain_seconds", 1).start().await;
         let key = world.key(&["--daily", "1"]);
         let body = with(streamed("tokens=6000;rate=100;leave=stop"), json!({ "max_tokens": 6000 }));
         let mut live = world.live(&key, &body).await;

@@ -9,7 +9,7 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d38_without_redis_nothing_goes_out_and_it_heals() {
-    let mut world = World::new().redis().gateways(2).start().await;
+    let mut world = World::new().redis().limit("ledger_ms", 500).gateways(2).start().await;
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.settled().await;
@@ -36,7 +36,7 @@ async fn d38_without_redis_nothing_goes_out_and_it_heals() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d38_redis_dies_under_running_streams() {
-    let mut world = World::new().redis().start().await;
+    let mut world = World::new().redis().limit("ledger_ms", 500).start().await;
     let key = world.key(&["--daily", "1"]);
     let mut lives = Vec::new();
     for _ in 0..5 {
@@ -58,7 +58,7 @@ async fn d38_redis_dies_under_running_streams() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d38_a_frozen_redis_delays_nobody_for_long() {
-    let mut world = World::new().redis().start().await;
+    let mut world = World::new().redis().limit("ledger_ms", 500).start().await;
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.redis().signal("STOP");
@@ -74,7 +74,7 @@ async fn d38_a_frozen_redis_delays_nobody_for_long() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d38_a_redis_that_lost_its_scripts_is_taught_again() {
-    let world = World::new().redis().start().await;
+    let world = World::new().redis().limit("ledger_ms", 500).start().await;
     let key = world.key(&["--daily", "1"]);
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.redis_command("SCRIPT FLUSH SYNC").await;

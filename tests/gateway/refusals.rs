@@ -1,5 +1,7 @@
 //! Every row of the contract's table of refusals: status, code, shape and headers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::json::with;
@@ -92,7 +94,8 @@ async fn refusals_because_of_what_the_key_may_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_of_a_key_that_expired() {
     let world = World::plain().await;
-    let key = world.key(&["--daily", "1", "--expires", "1s"]);
+    let soon = (jiff::Timestamp::now() + Duration::from_secs(3)).to_string();
+    let key = world.key(&["--daily", "1", "--expires", &soon]);
     until("the key expires", async || world.chat(&key, &ask("tokens=5")).await.status != 200).await;
     assert_shape(&world.chat(&key, &ask("tokens=5")).await, 403, "key_expired");
     world.assert_books_exact().await;
@@ -120,13 +123,11 @@ async fn refusals_for_want_of_money() {
     for body in [ask("tokens=5"), streamed("tokens=5")] {
         assert_shape(&world.chat(&key, &body).await, 402, "budget_exceeded");
     }
-    let key = world.key(&["--daily", "1", "--session-budget", "0.00000001", "--session-steps", "0"]);
-    let request =
-        |session: &str| Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", session);
-    assert_shape(&world.send(&request("a")).await, 402, "session_steps_exceeded");
     let key = world.key(&["--daily", "1", "--session-budget", "0.00000001"]);
-    let request = Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", "b");
-    assert_shape(&world.send(&request).await, 402, "session_budget_exceeded");
+    let request = || Request::chat(&ask("tokens=5")).bearer(&key.secret).header("x-loopers-session-id", "a");
+    let none = request().header("x-loopers-session-max-steps", "0");
+    assert_shape(&world.send(&none).await, 402, "session_steps_exceeded");
+    assert_shape(&world.send(&request()).await, 402, "session_budget_exceeded");
     world.cli_ok(&["teams", "create", "--name", "poor", "--weekly", "0"]);
     let key = world.key(&["--team", "poor", "--daily", "1"]);
     let answer = world.chat(&key, &ask("tokens=5")).await;
@@ -155,7 +156,7 @@ async fn refusals_because_of_trouble_elsewhere() {
     let mut world = World::new()
         .redis()
         .provider("timeouts", "{ connect: 1s, first_byte: 1s, between_chunks: 1s }")
-        .section("limits: { in_flight: 1 }")
+        .limit("in_flight", 1)
         .start()
         .await;
     let key = world.rich();

@@ -210,7 +210,9 @@ async fn a14_free_routes_carry_no_prompt() {
     let mut with_body = Request::get("/openai/v1/models").bearer(&key.secret);
     with_body.body = json!({ "prompt": "a prompt ".repeat(20_000) }).to_string().into_bytes();
     for request in [with_body.clone(), with_body.chunked()] {
-        world.send(&request).await;
+        let mut conn = Conn::open(world.gateway()).await;
+        // Refused, perhaps before all of it was read: then the connection may just be closed.
+        within("a list with a body", conn.try_call(&request)).await;
     }
     for seen in world.seen().await {
         assert_eq!(seen["body_bytes"], 0, "{seen}");

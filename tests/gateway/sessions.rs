@@ -84,7 +84,7 @@ async fn sessions_show_in_the_budget_and_can_be_killed() {
     let ask = Request::get("/loopers/v1/budget").bearer(&key.secret).header("x-loopers-session-id", "agent:7.x_y-z");
     let view = world.send(&ask).await.expect(200).json();
     assert!(view.get("session").is_some(), "{view}");
-    world.cli_ok(&["kill", "--session", "agent:7.x_y-z", &key.id]);
+    world.cli_ok(&["kill", "--session", "agent:7.x_y-z", "--key", &key.id]);
     let answer = world.send(&call(&key, "tokens=5", "agent:7.x_y-z", &[])).await;
     assert_eq!(answer.status, 403, "{}", answer.text());
     world.send(&call(&key, "tokens=5", "another", &[])).await.expect(200);

@@ -40,7 +40,8 @@ async fn c31_odd_usage_never_makes_a_call_cheaper_than_its_bill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c31_embeddings_without_honest_usage() {
     let world = World::plain().await;
-    for mode in MODES {
+    // `small` is left out: of a text, nobody but the provider can say that it had more tokens than it reports.
+    for mode in MODES.into_iter().filter(|mode| *mode != "small") {
         let key = world.key(&["--daily", "0.01"]);
         world.reset_mock().await;
         let request =

@@ -8,6 +8,8 @@ use super::{Duplicates, Kind, Node, Value};
 pub const DEPTH_MAX: usize = 64;
 /// The most values and keys of one document: bounds the memory that a body of `[0,0,0,…` can take to 16 MiB.
 pub const NODES_MAX: usize = 1 << 20;
+/// A number of up to this many characters is finite, if it has no exponent.
+const WHOLE_DIGITS_MAX: usize = 300;
 /// Objects of up to this many fields are searched for duplicates by comparing all pairs.
 const PAIRWISE_MAX: usize = 16;
 
@@ -32,6 +34,9 @@ pub enum JsonError {
     /// The same key twice in one object.
     #[error("a key stands twice in one object (byte {0})")]
     DuplicateKey(usize),
+    /// A number that most readers take for infinity.
+    #[error("a number is out of range (byte {0})")]
+    OutOfRange(usize),
     /// Deeper than [`DEPTH_MAX`].
     #[error("the body nests deeper than {DEPTH_MAX} levels (byte {0})")]
     TooDeep(usize),
@@ -289,6 +294,11 @@ impl Parser<'_, '_> {
             self.digits()?;
         }
         self.close(index);
+        let raw = Value { text: self.text, nodes: self.nodes, index: index as u32 }.raw();
+        let may_overflow = raw.len() > WHOLE_DIGITS_MAX || raw.contains(['e', 'E']);
+        if may_overflow && !raw.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Err(JsonError::OutOfRange(self.at));
+        }
         Ok(())
     }
 }

@@ -15,7 +15,6 @@ fn one_reading_only() {
         "0",
         "-0",
         "\"\"",
-        "1e999",
         "{\"\":{\"\":1}}",
         "\"\\u0000\"",
     ] {
@@ -33,6 +32,8 @@ fn one_reading_only() {
         ("\"\\ud800\\u0041\"", JsonError::LoneSurrogate(1)),
         ("\"\\udc00\"", JsonError::LoneSurrogate(1)),
         ("{\"\\ud800\":1}", JsonError::LoneSurrogate(2)),
+        ("[1e999]", JsonError::OutOfRange(6)),
+        ("-1E+400", JsonError::OutOfRange(7)),
     ] {
         assert_eq!(parse(bad).map(|_| ()), Err(error), "{bad}");
     }
@@ -163,12 +164,7 @@ proptest! {
     #[test]
     fn whatever_is_accepted_serde_accepts_and_reads_alike(text in "[\\[\\]{}:,\"a0-9.eE+\\\\u \\-tru]{0,24}") {
         if let Ok(document) = parse(&text) {
-            if let Ok(other) = serde_json::from_str::<serde_json::Value>(&text) {
-                prop_assert_eq!(rebuild(document.root()), other);
-            } else {
-                // Only a number out of range is read by one and not by the other.
-                prop_assert!(serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok(), "{}", text);
-            }
+            prop_assert_eq!(rebuild(document.root()), serde_json::from_str::<serde_json::Value>(&text).unwrap());
         }
     }
 

@@ -14,6 +14,7 @@ pub struct Builder {
     pub(super) gateways: usize,
     pub(super) chaos: bool,
     pub(super) provider: Vec<(String, String)>,
+    pub(super) limits: Vec<(String, u64)>,
     pub(super) sections: Vec<String>,
     pub(super) mock_args: Vec<String>,
 }
@@ -46,6 +47,13 @@ impl Builder {
     /// One more option of `providers.openai`.
     pub fn provider(mut self, name: &str, value: &str) -> Builder {
         self.provider.push((name.into(), value.into()));
+        self
+    }
+
+    /// One of the config's `limits`. Unless it is named here, the ledger may take long: on a busy machine it does.
+    pub fn limit(mut self, name: &str, value: u64) -> Builder {
+        self.limits.retain(|(known, _)| known != name);
+        self.limits.push((name.into(), value));
         self
     }
 

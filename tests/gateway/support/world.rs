@@ -86,7 +86,15 @@ impl World {
             Ok("redis") | Err(_) => Engine::Redis,
             Ok(other) => panic!("WORLD_LEDGER: {other}?"),
         };
-        Builder { engine, gateways: 1, chaos: false, provider: Vec::new(), sections: Vec::new(), mock_args: Vec::new() }
+        Builder {
+            engine,
+            gateways: 1,
+            chaos: false,
+            provider: Vec::new(),
+            sections: Vec::new(),
+            mock_args: Vec::new(),
+            limits: vec![("ledger_ms".into(), 10_000)],
+        }
     }
 
     /// The ordinary world: one gateway.
@@ -97,7 +105,7 @@ impl World {
     pub async fn start_redis(&mut self) {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]);
+        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
         command.arg("--dir").arg(self.dir.path()).current_dir(self.dir.path());
         let mut redis = Process::start(command, self.dir.path(), "redis");
         let addr = local(self.redis_port);
@@ -140,6 +148,8 @@ impl World {
         for (name, value) in &self.builder.provider {
             yaml += &format!("    {name}: {value}\n");
         }
+        let limits = self.builder.limits.iter().map(|(name, value)| format!("{name}: {value}"));
+        yaml += &format!("limits: {{ {} }}\n", limits.collect::<Vec<_>>().join(", "));
         for section in &self.builder.sections {
             yaml += &format!("{section}\n");
         }
