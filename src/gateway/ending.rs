@@ -191,12 +191,20 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     }
     let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
     let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
-    if may_count
-        && call.cuttable
-        && ctx.event_stream
-        && let Some(meter) = &mut ctx.meter
-    {
-        return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
+    // What was read of a stream is what was sent only while its client kept up.
+    let kept_up = !ctx.link.as_ref().is_some_and(|link| link.waited());
+    if may_count && kept_up && call.cuttable {
+        match &mut ctx.meter {
+            Some(meter) if ctx.event_stream => {
+                return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
+            }
+            // Before its head a stream has generated nothing but what is in flight.
+            None => {
+                let begun = call.price.worst_text(call.input_max, admit::in_flight(0)).rounded_up();
+                return Charge::Exact(begun.min(granted));
+            }
+            Some(_) => {}
+        }
     }
     match ctx.status {
         Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),

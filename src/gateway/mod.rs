@@ -339,14 +339,15 @@ impl Gateway {
     async fn admission(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Denied> {
         let app = ctx.app.clone();
         let settings = ctx.settings.clone();
-        let max = size(settings.limits.in_flight);
-        let permit =
-            Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
-        ctx.permits.push(permit);
+        // Health is told also when the gateway is full: full is not dead.
         let head = health::sane_head(session, &settings)?;
         if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
             return Ok(Next::Answered);
         }
+        let max = size(settings.limits.in_flight);
+        let permit =
+            Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
+        ctx.permits.push(permit);
         if app.is_draining() {
             return Err(Refusal::draining().into());
         }
