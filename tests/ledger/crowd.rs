@@ -126,7 +126,8 @@ async fn settle(ledger: &Ledger, hold: &mut Known, rng: &mut Rng) -> Result<()> 
 /// Looks at all books until the crowd is done: none may be above its limit at any moment.
 async fn watch(ledger: Ledger, nodes: Vec<NodeId>, done: Arc<AtomicBool>) -> Result<u64> {
     let mut looks = 0;
-    while !done.load(Ordering::SeqCst) {
+    // At least once, also when the crowd is done before this task first runs.
+    loop {
         for id in &nodes {
             let status = ledger.status(id).await?;
             for row in status.windows {
@@ -135,9 +136,11 @@ async fn watch(ledger: Ledger, nodes: Vec<NodeId>, done: Arc<AtomicBool>) -> Res
             }
         }
         looks += 1;
+        if done.load(Ordering::SeqCst) {
+            return Ok(looks);
+        }
         tokio::task::yield_now().await;
     }
-    Ok(looks)
 }
 
 /// The books at the end, from the answers alone.
