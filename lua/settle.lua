@@ -41,11 +41,11 @@ if not state then
   return 'UNKNOWN'
 end
 if mode == 'expire' and (state ~= 'o' or expires_at > now) then return 'KEPT' end
+if state ~= 's' and place ~= ARGV[6] then return 'PLACE' end
 if state == 's' or (state == 'e' and mode == 'full') then
   tick(root_key, packed[n], now)
   return format('ALREADY %.0f', charged)
 end
-if place ~= ARGV[6] then return 'PLACE' end
 
 -- An open hold gives back `amount` and is charged `cost`; an expired one was charged `amount` already.
 local cost = mode == 'exact' and math.min(tonumber(ARGV[5]), MAX) or amount

@@ -36,8 +36,7 @@ pub enum Window {
 
 impl Window {
     /// All five, in the order of their index.
-    pub const ALL: [Window; WINDOWS] =
-        [Window::Minute, Window::Hourly, Window::Daily, Window::Weekly, Window::Monthly];
+    pub const ALL: [Window; WINDOWS] = [Window::Minute, Window::Hourly, Window::Daily, Window::Weekly, Window::Monthly];
 
     /// The place of this window in every array of five.
     pub const fn index(self) -> usize {
@@ -227,7 +226,8 @@ mod tests {
 
     #[test]
     fn windows_are_contiguous_through_years_of_any_zone() {
-        for zone in ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut"] {
+        for zone in ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut"]
+        {
             let calendar = Calendar::in_zone(zone).unwrap();
             let mut now = ms("2026-01-01T00:00:00Z");
             while now < ms("2028-04-01T00:00:00Z") {

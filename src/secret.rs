@@ -104,7 +104,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
@@ -127,7 +127,15 @@ mod tests {
     fn only_the_exact_form_is_a_key() {
         let good = format!("lp-{}", "a".repeat(43));
         assert!(KeyHash::of(&good).is_some());
-        for bad in ["", "lp-", "sk-abc", &good[..45], &format!("{good}a"), &format!("LP-{}", "a".repeat(43)), &format!("lp-{}-", "a".repeat(42))] {
+        for bad in [
+            "",
+            "lp-",
+            "sk-abc",
+            &good[..45],
+            &format!("{good}a"),
+            &format!("LP-{}", "a".repeat(43)),
+            &format!("lp-{}-", "a".repeat(42)),
+        ] {
             assert!(KeyHash::of(bad).is_none(), "{bad}");
         }
     }

@@ -13,7 +13,9 @@ use super::intake::{self, SessionHeaders};
 use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
-use crate::ledger::{Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict};
+use crate::ledger::{
+    Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
+};
 use crate::money::{ExactCost, Money};
 use crate::observe::metrics;
 use crate::pricing::ModelPrice;
@@ -103,7 +105,12 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
 }
 
 /// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
-pub async fn admit(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>, call: &Arc<Call>) -> Result<Admitted, Denied> {
+pub async fn admit(
+    session: &mut Session,
+    request: &Request<'_>,
+    view: Arc<KeyView>,
+    call: &Arc<Call>,
+) -> Result<Admitted, Denied> {
     let full = call.bound(call.input_max, call.output_max);
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
     match taking.take(session, full, full).await? {
@@ -164,11 +171,20 @@ async fn exact_input(call: &Arc<Call>) -> Option<u64> {
 }
 
 /// What a hold means for the call: the output limit to forward, and the output it pays for.
-fn admitted(request: &Request<'_>, call: &Call, input: u64, hold: Hold, held: Held, most: Money, cut: bool) -> Admitted {
+fn admitted(
+    request: &Request<'_>,
+    call: &Call,
+    input: u64,
+    hold: Hold,
+    held: Held,
+    most: Money,
+    cut: bool,
+) -> Admitted {
     let short = held.granted < most;
     let clamped_to = if short && !cut { call.output_within(input, held.granted) } else { None };
     let paid = output_paid(&call.price, input, held.granted);
-    let ceiling = if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
+    let ceiling =
+        if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
     let switch = CutSwitch::new(request.link.clone());
     request.app.running.add(hold.at(), switch.clone());
     Admitted { hold, clamped_to, ceiling, remaining: held.remaining, switch }
@@ -192,10 +208,16 @@ struct Taking<'a, 'b> {
 
 impl Taking<'_, '_> {
     /// Reserves once; starts over when the key's record changed under it.
-    async fn take(&mut self, session: &mut Session, least: Money, most: Money) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
+    async fn take(
+        &mut self,
+        session: &mut Session,
+        least: Money,
+        most: Money,
+    ) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
             let ask = self.ask(least, most)?;
-            let mut hold = Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.id.clone());
+            let mut hold =
+                Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.id.clone());
             match self.reserve(session, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);

@@ -34,7 +34,8 @@ impl From<Refusal> for BodyError {
 /// The declared length of the body; `None` when it is chunked.
 pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     let Some(value) = session.get_header("content-length") else { return Ok(None) };
-    let length = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
+    let length =
+        value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
 }
 
@@ -47,7 +48,8 @@ pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
-    let expects = session.get_header("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects =
+        session.get_header("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects {
         session.write_continue_response().await.map_err(|e| BodyError::Gone(e.into_down()))?;
     }
@@ -63,7 +65,12 @@ pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize
     Ok(body)
 }
 
-async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize, is_h1: bool) -> Result<Bytes, BodyError> {
+async fn read_pieces(
+    session: &mut Session,
+    length: Option<usize>,
+    max: usize,
+    is_h1: bool,
+) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
     loop {
         match length {

@@ -20,8 +20,8 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -39,6 +39,8 @@ pub struct ClientLink {
     surviving: AtomicBool,
     /// The client left, or takes nothing any more.
     gone: AtomicBool,
+    /// A write had to wait in this call: the provider may have sent more than was read of it.
+    waited: AtomicBool,
     /// The call must end now, whatever it waits for.
     aborted: AtomicBool,
     reader: Mutex<Option<Waker>>,
@@ -71,12 +73,18 @@ impl ClientLink {
     pub fn end_call(&self) {
         self.surviving.store(false, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
+        self.waited.store(false, Ordering::Release);
         *lock(&self.head) = HeadHold::Off;
     }
 
     /// True once the client left.
     pub fn gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// True when the client took its answer more slowly than it came: what the provider sent may then be more than what was metered.
+    pub fn waited(&self) -> bool {
+        self.waited.load(Ordering::Acquire)
     }
 
     /// Ends the call that runs on this connection, also while it waits for the provider.
@@ -188,6 +196,7 @@ impl ClientStream {
 
     /// A write waits. Bounded: a client that takes nothing for [`STALL_MAX`] is treated as gone.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.waited.store(true, Ordering::Release);
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_MAX)));
         ready!(stall.as_mut().poll(cx));
         self.stall = None;
@@ -328,7 +337,11 @@ impl AsyncWrite for ClientStream {
         }
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if !self.kept.is_empty() || self.discards() || self.holding() || self.awaits_head() {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
             return self.poll_write(cx, first);

@@ -75,7 +75,11 @@ pub async fn tell_client(session: &mut Session, error: &Error, ctx: &mut Ctx) ->
         }
         return refusal.status;
     }
-    let written = if ctx.event_stream { end_stream(session, &refusal, ctx).await } else { replace_answer(session, &refusal, ctx).await };
+    let written = if ctx.event_stream {
+        end_stream(session, &refusal, ctx).await
+    } else {
+        replace_answer(session, &refusal, ctx).await
+    };
     if let Err(error) = written {
         log::debug!("{}: the end of an answer could not be written: {error}", ctx.request_id);
     }
@@ -103,11 +107,20 @@ fn reason(error: &Error, ctx: &Ctx) -> Option<Refusal> {
             ),
         }),
         (_, ErrorSource::Downstream) => None,
-        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::TLSHandshakeTimedout, _) => {
-            Some(Refusal::new(504, "upstream_timeout", "The provider did not answer in time.", ""))
-        }
+        (
+            ErrorType::ConnectTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout
+            | ErrorType::TLSHandshakeTimedout,
+            _,
+        ) => Some(Refusal::new(504, "upstream_timeout", "The provider did not answer in time.", "")),
         (ErrorType::HTTPStatus(400), ErrorSource::Unset) => Some(Refusal::invalid("The request is malformed.")),
-        _ => Some(Refusal::new(502, "upstream_unreachable", "The provider could not be reached, or broke off its answer.", "")),
+        _ => Some(Refusal::new(
+            502,
+            "upstream_unreachable",
+            "The provider could not be reached, or broke off its answer.",
+            "",
+        )),
     }
 }
 
@@ -143,7 +156,8 @@ async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> 
 /// Settles the call's hold and counts what happened. Runs exactly once a request; never waits.
 pub fn settle(error: Option<&Error>, ctx: &mut Ctx) {
     let charge = charge(error, ctx);
-    let gone = ctx.link.as_ref().is_some_and(|link| link.gone()) || error.is_some_and(|e| e.esource() == &ErrorSource::Downstream && e.etype() != &CUT);
+    let gone = ctx.link.as_ref().is_some_and(|link| link.gone())
+        || error.is_some_and(|e| e.esource() == &ErrorSource::Downstream && e.etype() != &CUT);
     count(error, gone, ctx);
     if let Some(admitted) = ctx.admitted.take() {
         log::debug!("{}: {:?} of {} held, {charge:?}", ctx.request_id, ctx.status, admitted.hold.granted());
@@ -177,12 +191,20 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     }
     let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
     let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
-    if may_count
-        && call.cuttable
-        && ctx.event_stream
-        && let Some(meter) = &mut ctx.meter
-    {
-        return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
+    // What was read of a stream is what was sent only while its client kept up.
+    let kept_up = !ctx.link.as_ref().is_some_and(|link| link.waited());
+    if may_count && kept_up && call.cuttable {
+        match &mut ctx.meter {
+            Some(meter) if ctx.event_stream => {
+                return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
+            }
+            // Before its head a stream has generated nothing but what is in flight.
+            None => {
+                let begun = call.price.worst_text(call.input_max, admit::in_flight(0)).rounded_up();
+                return Charge::Exact(begun.min(granted));
+            }
+            Some(_) => {}
+        }
     }
     match ctx.status {
         Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
@@ -191,7 +213,10 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
 }
 
 fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
-    let provider = ctx.provider.filter(|provider| ctx.settings.providers.contains_key(provider.name())).map_or("none", |provider| provider.name());
+    let provider = ctx
+        .provider
+        .filter(|provider| ctx.settings.providers.contains_key(provider.name()))
+        .map_or("none", |provider| provider.name());
     let route = ctx.route.map_or("none", |route| route.label);
     let stopped = ctx.stopped();
     let outcome = match (ctx.refused, ctx.status) {

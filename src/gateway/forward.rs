@@ -118,12 +118,32 @@ pub struct Outbound {
 }
 
 /// Turns the client's head into the provider's: its host, path and key; nothing of ours.
-pub fn rewrite_head(head: &mut RequestHeader, out: &Outbound, settings: &ProviderSettings, provider: &'static dyn Provider) -> Result<()> {
-    let ours: Vec<String> = head.headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-loopers-")).map(String::from).collect();
-    for name in ours.iter().map(String::as_str).chain(DROPPED).chain(KEY_HEADERS).chain(provider.dropped_headers().iter().copied()) {
+pub fn rewrite_head(
+    head: &mut RequestHeader,
+    out: &Outbound,
+    settings: &ProviderSettings,
+    provider: &'static dyn Provider,
+) -> Result<()> {
+    let ours: Vec<String> = head
+        .headers
+        .keys()
+        .map(|name| name.as_str())
+        .filter(|name| name.starts_with("x-loopers-"))
+        .map(String::from)
+        .collect();
+    for name in ours
+        .iter()
+        .map(String::as_str)
+        .chain(DROPPED)
+        .chain(KEY_HEADERS)
+        .chain(provider.dropped_headers().iter().copied())
+    {
         head.remove_header(name);
     }
-    let uri = out.path_and_query.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is not a valid path"))?;
+    let uri = out
+        .path_and_query
+        .parse()
+        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is not a valid path"))?;
     head.set_uri(uri);
     head.insert_header("host", host_header(settings))?;
     let (name, value) = provider.credential(out.credential.expose());

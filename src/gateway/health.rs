@@ -37,7 +37,9 @@ pub fn sane_head(session: &Session, settings: &Settings) -> Result<String, Refus
     }
     // Pingora takes the one and drops the other; a proxy in front may have decided the other way round.
     let framings = ["content-length", "transfer-encoding"].map(|name| head.headers.get_all(name).iter().count());
-    let both_sent = session.as_http1().is_some_and(|h1| framings[1] > 0 && mentions(&h1.get_headers_raw_bytes(), b"\ncontent-length"));
+    let both_sent = session
+        .as_http1()
+        .is_some_and(|h1| framings[1] > 0 && mentions(&h1.get_headers_raw_bytes(), b"\ncontent-length"));
     if both_sent || framings[0] > 1 || framings[1] > 1 {
         return Err(Refusal::invalid("The length of the body is given in more than one way."));
     }

@@ -15,6 +15,7 @@ pub struct Hold {
     app: Arc<App>,
     at: HoldRef,
     provider: &'static str,
+    /// `provider/model`.
     model: Arc<str>,
     granted: Money,
     taken: bool,

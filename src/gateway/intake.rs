@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::refusal::Refusal;
-use crate::money::Money;
 use crate::ledger::{Policy, ProviderKeySource, SessionAsk};
+use crate::money::Money;
 use crate::secret::{KEY_PREFIX, KeyHash, Secret};
 
 /// Headers in which provider SDKs put their API key.
@@ -131,7 +131,12 @@ fn one_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>,
 }
 
 /// The provider key to use: the request's or the config's, as the key's policy admits.
-pub fn provider_key(policy: &Policy, request: Option<Secret>, config: Option<&Secret>, provider: &str) -> Result<Secret, Refusal> {
+pub fn provider_key(
+    policy: &Policy,
+    request: Option<Secret>,
+    config: Option<&Secret>,
+    provider: &str,
+) -> Result<Secret, Refusal> {
     let missing = || {
         Refusal::new(
             400,
@@ -142,12 +147,20 @@ pub fn provider_key(policy: &Policy, request: Option<Secret>, config: Option<&Se
     };
     match policy.provider_key {
         ProviderKeySource::Any => request.or_else(|| config.cloned()).ok_or_else(missing),
-        ProviderKeySource::Config if request.is_some() => {
-            Err(Refusal::new(403, "provider_not_allowed", "This key may only use the gateway's own provider key.", "Leave the provider's key out of the request."))
-        }
+        ProviderKeySource::Config if request.is_some() => Err(Refusal::new(
+            403,
+            "provider_not_allowed",
+            "This key may only use the gateway's own provider key.",
+            "Leave the provider's key out of the request.",
+        )),
         ProviderKeySource::Config => config.cloned().ok_or_else(missing),
         ProviderKeySource::Request => request.ok_or_else(|| {
-            Refusal::new(403, "provider_not_allowed", "This key must come with a provider key of its own.", "Send X-Loopers-Provider-Key, or use the path form.")
+            Refusal::new(
+                403,
+                "provider_not_allowed",
+                "This key must come with a provider key of its own.",
+                "Send X-Loopers-Provider-Key, or use the path form.",
+            )
         }),
     }
 }
@@ -164,7 +177,9 @@ pub struct SessionHeaders {
 pub fn session_headers(headers: &HeaderMap) -> Result<SessionHeaders, Refusal> {
     let id = one_header(headers, "x-loopers-session-id")?;
     if id.is_some_and(|id| !is_session_id(id)) {
-        return Err(Refusal::invalid(format!("X-Loopers-Session-ID must be 1–{SESSION_ID_CHARS_MAX} characters of A-Za-z0-9._:-")));
+        return Err(Refusal::invalid(format!(
+            "X-Loopers-Session-ID must be 1–{SESSION_ID_CHARS_MAX} characters of A-Za-z0-9._:-"
+        )));
     }
     let budget = one_header(headers, "x-loopers-session-budget")?
         .map(|text| Money::parse_limit(text).map_err(|e| Refusal::invalid(format!("X-Loopers-Session-Budget: {e}"))))
@@ -186,11 +201,15 @@ impl SessionHeaders {
 
 fn steps(text: &str) -> Result<u64, Refusal> {
     let digits = !text.is_empty() && text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().ok_or_else(|| Refusal::invalid("X-Loopers-Session-Max-Steps must be a whole number."))
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .ok_or_else(|| Refusal::invalid("X-Loopers-Session-Max-Steps must be a whole number."))
 }
 
 fn is_session_id(id: &str) -> bool {
-    (1..=SESSION_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
+    (1..=SESSION_ID_CHARS_MAX).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
 }
 
 /// The smaller of two limits, where `None` is no limit: a header can only tighten a policy.
@@ -204,10 +223,20 @@ fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
 /// What a key's policy says of provider and address.
 pub fn admits(policy: &Policy, provider: &str, client: Option<IpAddr>) -> Result<(), Refusal> {
     if !policy.providers.is_empty() && !policy.providers.iter().any(|allowed| allowed == provider) {
-        return Err(Refusal::new(403, "provider_not_allowed", format!("This key may not call {provider}."), "An operator decides: loopers keys create --providers"));
+        return Err(Refusal::new(
+            403,
+            "provider_not_allowed",
+            format!("This key may not call {provider}."),
+            "An operator decides: loopers keys create --providers",
+        ));
     }
     if !policy.allow_ips.is_empty() && !client.is_some_and(|ip| policy.allow_ips.iter().any(|net| contains(net, ip))) {
-        return Err(Refusal::new(403, "ip_not_allowed", "This key may not be used from this address.", "An operator decides: loopers keys create --allow-ip"));
+        return Err(Refusal::new(
+            403,
+            "ip_not_allowed",
+            "This key may not be used from this address.",
+            "An operator decides: loopers keys create --allow-ip",
+        ));
     }
     Ok(())
 }
@@ -222,7 +251,12 @@ pub fn admits_model(policy: &Policy, provider: &str, model: &str) -> Result<(), 
     if policy.models.is_empty() || policy.models.iter().any(matches) {
         return Ok(());
     }
-    Err(Refusal::new(403, "model_not_allowed", format!("This key may not use {model}."), "An operator decides: loopers keys create --models"))
+    Err(Refusal::new(
+        403,
+        "model_not_allowed",
+        format!("This key may not use {model}."),
+        "An operator decides: loopers keys create --models",
+    ))
 }
 
 /// True when `address` or `address/bits` holds `ip`. A malformed network holds nothing.
@@ -303,7 +337,8 @@ mod tests {
         // Without the path form another header is not a provider key, whatever it says.
         let found = credentials(&headers(&[("authorization", &bearer), ("x-api-key", "sk-real")]), &plain).unwrap();
         assert!(found.provider_key.is_none());
-        let found = credentials(&headers(&[("authorization", &bearer), ("x-loopers-provider-key", "sk-real")]), &plain).unwrap();
+        let found = credentials(&headers(&[("authorization", &bearer), ("x-loopers-provider-key", "sk-real")]), &plain)
+            .unwrap();
         assert_eq!(found.provider_key.unwrap().expose(), "sk-real");
     }
 
@@ -311,12 +346,21 @@ mod tests {
     fn session_headers_only_tighten() {
         let policy = Policy { session_budget: Some(Money::from_nano(5)), session_steps: Some(10), ..Policy::default() };
         let read = |pairs: &[(&'static str, &str)]| session_headers(&headers(pairs));
-        let named = [("x-loopers-session-id", "run-1"), ("x-loopers-session-budget", "9"), ("x-loopers-session-max-steps", "3")];
+        let named = [
+            ("x-loopers-session-id", "run-1"),
+            ("x-loopers-session-budget", "9"),
+            ("x-loopers-session-max-steps", "3"),
+        ];
         let ask = read(&named).unwrap().ask(&policy).unwrap();
         assert_eq!((ask.budget, ask.steps), (Some(Money::from_nano(5)), Some(3)));
         assert_eq!(&*read(&[]).unwrap().ask(&policy).unwrap().id, DEFAULT_SESSION);
         assert_eq!(read(&[]).unwrap().ask(&Policy::default()), None);
-        for bad in [("x-loopers-session-id", ""), ("x-loopers-session-id", "a b"), ("x-loopers-session-budget", "1e3"), ("x-loopers-session-max-steps", "-1")] {
+        for bad in [
+            ("x-loopers-session-id", ""),
+            ("x-loopers-session-id", "a b"),
+            ("x-loopers-session-budget", "1e3"),
+            ("x-loopers-session-max-steps", "-1"),
+        ] {
             assert!(read(&[bad]).is_err(), "{bad:?}");
         }
     }
@@ -342,8 +386,17 @@ mod tests {
 
     #[test]
     fn model_patterns_match_with_and_without_the_provider() {
-        let policy = |models: &[&str]| Policy { models: models.iter().map(|m| m.to_string()).collect(), ..Policy::default() };
-        for (models, ok) in [(&["gpt-4o"][..], true), (&["openai/gpt-4o"], true), (&["gpt-*"], true), (&["openai/*"], true), (&[], true), (&["gpt-4"], false), (&["azure/*"], false)] {
+        let policy =
+            |models: &[&str]| Policy { models: models.iter().map(|m| m.to_string()).collect(), ..Policy::default() };
+        for (models, ok) in [
+            (&["gpt-4o"][..], true),
+            (&["openai/gpt-4o"], true),
+            (&["gpt-*"], true),
+            (&["openai/*"], true),
+            (&[], true),
+            (&["gpt-4"], false),
+            (&["azure/*"], false),
+        ] {
             assert_eq!(admits_model(&policy(models), "openai", "gpt-4o").is_ok(), ok, "{models:?}");
         }
     }

@@ -61,7 +61,11 @@ pub async fn sweep(ledger: Ledger) {
             Ok(swept) => {
                 metrics::ledger_up(true);
                 if swept.expired > 0 {
-                    log::warn!("{} expired holds were charged in full: {} USD; `loopers holds list` shows them", swept.expired, swept.charged);
+                    log::warn!(
+                        "{} expired holds were charged in full: {} USD; `loopers holds list` shows them",
+                        swept.expired,
+                        swept.charged
+                    );
                 }
             }
             Err(error) => {

@@ -103,7 +103,8 @@ impl ProxyHttp for Gateway {
             app: self.app.clone(),
             settings: self.app.settings.load_full(),
             started: Instant::now(),
-            request_id: crate::secret::random_hex::<12>().map_or_else(|_| String::from("req_"), |hex| format!("req_{hex}")),
+            request_id: crate::secret::random_hex::<12>()
+                .map_or_else(|_| String::from("req_"), |hex| format!("req_{hex}")),
             provider: None,
             route: None,
             link: None,
@@ -156,8 +157,14 @@ impl ProxyHttp for Gateway {
     }
 
     /// The connection stands: from here on the provider may see the call.
-    async fn upstream_request_filter(&self, _session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-        let (Some(provider), Some(settings), Some(outbound)) = (ctx.provider, ctx.provider_settings(), &ctx.outbound) else {
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let (Some(provider), Some(settings), Some(outbound)) = (ctx.provider, ctx.provider_settings(), &ctx.outbound)
+        else {
             return Err(Error::new(ErrorType::InternalError));
         };
         forward::rewrite_head(head, outbound, settings, provider)?;
@@ -168,20 +175,33 @@ impl ProxyHttp for Gateway {
     }
 
     /// The body to forward is the one that was parsed and bounded; it takes the place of the last piece of what came.
-    async fn request_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         if ctx.call.is_some() {
             *body = Some(if end { ctx.body.clone() } else { Bytes::new() });
         }
         Ok(())
     }
 
-    async fn upstream_response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
         }
         ctx.status = Some(head.status.as_u16());
         ctx.first_byte_at = Some(Instant::now());
-        let (Some(provider), Some(route), Some(call), Some(admitted)) = (ctx.provider, ctx.route, &ctx.call, &ctx.admitted) else {
+        let (Some(provider), Some(route), Some(call), Some(admitted)) =
+            (ctx.provider, ctx.route, &ctx.call, &ctx.admitted)
+        else {
             return Ok(());
         };
         let encoding = head.headers.get("content-encoding").map(|value| value.as_bytes());
@@ -189,10 +209,9 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(CutReason::Unreadable);
             return Error::e_explain(CUT, "the answer is compressed although that was not asked for");
         }
-        ctx.event_stream = head
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")));
+        ctx.event_stream = head.headers.get("content-type").is_some_and(|kind| {
+            kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+        });
         if ctx.event_stream {
             // A cut ends the stream early, and an event may be hidden: the length cannot be promised.
             head.remove_header("content-length");
@@ -215,7 +234,13 @@ impl ProxyHttp for Gateway {
     }
 
     /// Meters what came, and lets through what the hold pays for.
-    fn response_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
             return cut();
         }
@@ -245,12 +270,25 @@ impl ProxyHttp for Gateway {
     }
 
     /// A call that failed once is never sent again by us: each attempt may be billed.
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, _ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        _ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         error.set_retry(false);
         error
     }
 
-    fn error_while_proxy(&self, peer: &HttpPeer, _session: &mut Session, error: Box<Error>, _ctx: &mut Ctx, _reused: bool) -> Box<Error> {
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        _session: &mut Session,
+        error: Box<Error>,
+        _ctx: &mut Ctx,
+        _reused: bool,
+    ) -> Box<Error> {
         let mut error = error.more_context(format!("peer {}", peer._address));
         error.set_retry(false);
         error
@@ -301,13 +339,15 @@ impl Gateway {
     async fn admission(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Denied> {
         let app = ctx.app.clone();
         let settings = ctx.settings.clone();
-        let max = size(settings.limits.in_flight);
-        let permit = Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
-        ctx.permits.push(permit);
+        // Health is told also when the gateway is full: full is not dead.
         let head = health::sane_head(session, &settings)?;
         if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
             return Ok(Next::Answered);
         }
+        let max = size(settings.limits.in_flight);
+        let permit =
+            Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
+        ctx.permits.push(permit);
         if app.is_draining() {
             return Err(Refusal::draining().into());
         }
@@ -319,12 +359,18 @@ impl Gateway {
         let (Some(provider), Some(provider_settings)) = (provider, settings.providers.get(target.provider)) else {
             return Err(Refusal::unknown_route().into());
         };
-        let route = provider.route(&session.req_header().method, target.path, target.query.as_deref()).ok_or_else(Refusal::unknown_route)?;
+        let route = provider
+            .route(&session.req_header().method, target.path, target.query.as_deref())
+            .ok_or_else(Refusal::unknown_route)?;
         ctx.route = Some(route);
         let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         intake::admits(&view.key.policy, provider.name(), client)?;
-        let provider_key =
-            intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), provider.name())?;
+        let provider_key = intake::provider_key(
+            &view.key.policy,
+            credentials.provider_key,
+            provider_settings.key.as_ref(),
+            provider.name(),
+        )?;
         let run = intake::session_headers(&session.req_header().headers)?;
         let request = admit::Request {
             app: &app,
@@ -367,8 +413,17 @@ impl Gateway {
         provider_settings: &ProviderSettings,
     ) -> Result<Arc<Call>, Denied> {
         let limits = &ctx.settings.limits;
-        if session.get_header("content-encoding").is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Refusal::new(415, "unsupported_encoding", "A compressed request body cannot be bounded.", "Send it without Content-Encoding.").into());
+        if session
+            .get_header("content-encoding")
+            .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(Refusal::new(
+                415,
+                "unsupported_encoding",
+                "A compressed request body cannot be bounded.",
+                "Send it without Content-Encoding.",
+            )
+            .into());
         }
         let length = body::declared_length(session)?;
         let max = size(limits.body_bytes);

@@ -22,7 +22,7 @@ pub struct Refusal {
     /// What to do about it; may be empty.
     pub hint: String,
     /// The budget that had no room.
-    pub budget: Option<BudgetDetail>,
+    pub budget: Option<Box<BudgetDetail>>,
 }
 
 /// The budget that refused, in numbers.
@@ -54,12 +54,22 @@ impl Refusal {
 
     /// One answer for every key that does not work, so that nobody can tell which part was wrong.
     pub fn invalid_key() -> Self {
-        Refusal::new(401, "invalid_key", "This is not a valid Loopers key.", "Send a key made by `loopers keys create` where your SDK puts its API key.")
+        Refusal::new(
+            401,
+            "invalid_key",
+            "This is not a valid Loopers key.",
+            "Send a key made by `loopers keys create` where your SDK puts its API key.",
+        )
     }
 
     /// A path, or a method on it, that is not proxied.
     pub fn unknown_route() -> Self {
-        Refusal::new(404, "unknown_route", "Loopers does not proxy this route, because it cannot meter it.", "docs/ARCHITECTURE.md lists the routes.")
+        Refusal::new(
+            404,
+            "unknown_route",
+            "Loopers does not proxy this route, because it cannot meter it.",
+            "docs/ARCHITECTURE.md lists the routes.",
+        )
     }
 
     /// A malformed request.
@@ -69,12 +79,22 @@ impl Refusal {
 
     /// The body, or the header block, is larger than the config admits.
     pub fn too_large(what: &str, limit: usize, field: &str) -> Self {
-        Refusal::new(413, "request_too_large", format!("The {what} is larger than {limit} bytes."), format!("Raise {field} in loopers.yaml."))
+        Refusal::new(
+            413,
+            "request_too_large",
+            format!("The {what} is larger than {limit} bytes."),
+            format!("Raise {field} in loopers.yaml."),
+        )
     }
 
     /// More calls at once than the config admits.
     pub fn overloaded(field: &str) -> Self {
-        Refusal::new(503, "overloaded", "The gateway is at its limit of concurrent work.", format!("Raise {field} in loopers.yaml or add a replica."))
+        Refusal::new(
+            503,
+            "overloaded",
+            "The gateway is at its limit of concurrent work.",
+            format!("Raise {field} in loopers.yaml or add a replica."),
+        )
     }
 
     /// The ledger cannot be asked: nothing may be spent.
@@ -89,7 +109,12 @@ impl Refusal {
 
     /// The gateway is shutting down.
     pub fn draining() -> Self {
-        Refusal::new(503, "draining", "This gateway is shutting down.", "Send the call again; another replica will take it.")
+        Refusal::new(
+            503,
+            "draining",
+            "This gateway is shutting down.",
+            "Send the call again; another replica will take it.",
+        )
     }
 
     /// What a provider's reading of the request found.
@@ -103,7 +128,7 @@ impl Refusal {
         let session = || session.unwrap_or_default().to_string();
         match refused {
             LedgerRefusal::Budget(b) => Refusal {
-                budget: Some(BudgetDetail {
+                budget: Some(Box::new(BudgetDetail {
                     level: b.level,
                     id: b.id.to_string(),
                     window: Some(b.window),
@@ -112,23 +137,40 @@ impl Refusal {
                     held: b.held,
                     requested,
                     resets_at: Some(b.resets_at),
-                }),
+                })),
                 ..Refusal::new(
                     402,
                     "budget_exceeded",
                     format!(
                         "The {} {} budget is used up: {} spent and {} held of {} USD; this call needs at least {} USD. It resets at {}.",
-                        b.window.name(), b.level.name(), b.spent, b.held, b.limit, requested, rfc3339(b.resets_at)
+                        b.window.name(),
+                        b.level.name(),
+                        b.spent,
+                        b.held,
+                        b.limit,
+                        requested,
+                        rfc3339(b.resets_at)
                     ),
                     format!("An operator can raise it: loopers budget set {} --{} USD", b.id, b.window.name()),
                 )
             },
             LedgerRefusal::SessionBudget { limit, spent, held } => Refusal {
-                budget: Some(BudgetDetail { level: Level::Session, id: session(), window: None, limit, spent, held, requested, resets_at: None }),
+                budget: Some(Box::new(BudgetDetail {
+                    level: Level::Session,
+                    id: session(),
+                    window: None,
+                    limit,
+                    spent,
+                    held,
+                    requested,
+                    resets_at: None,
+                })),
                 ..Refusal::new(
                     402,
                     "session_budget_exceeded",
-                    format!("The session's budget is used up: {spent} spent and {held} held of {limit} USD; this call needs at least {requested} USD."),
+                    format!(
+                        "The session's budget is used up: {spent} spent and {held} held of {limit} USD; this call needs at least {requested} USD."
+                    ),
                     "Start a new session: send another X-Loopers-Session-ID.",
                 )
             },
@@ -139,16 +181,24 @@ impl Refusal {
                 "Start a new session: send another X-Loopers-Session-ID.",
             ),
             LedgerRefusal::Stopped { level, id, state } => Refusal::stopped(level, &id, state),
-            LedgerRefusal::Expired(at) => {
-                Refusal::new(403, "key_expired", format!("This key expired at {}.", rfc3339(at)), "Ask for a new key: loopers keys create")
-            }
+            LedgerRefusal::Expired(at) => Refusal::new(
+                403,
+                "key_expired",
+                format!("This key expired at {}.", rfc3339(at)),
+                "Ask for a new key: loopers keys create",
+            ),
         }
     }
 
     /// A key, team or session that was stopped.
     pub fn stopped(level: Level, id: &str, state: State) -> Self {
         match state {
-            State::Revoked => Refusal::new(403, "key_revoked", format!("This {} was revoked.", level.name()), "Ask for a new key: loopers keys create"),
+            State::Revoked => Refusal::new(
+                403,
+                "key_revoked",
+                format!("This {} was revoked.", level.name()),
+                "Ask for a new key: loopers keys create",
+            ),
             _ => Refusal::new(
                 403,
                 "key_paused",
@@ -160,7 +210,7 @@ impl Refusal {
 
     /// The `loopers` object of the error.
     pub fn detail(&self) -> Value {
-        let budget = self.budget.as_ref();
+        let budget = self.budget.as_deref();
         let usd = |money: fn(&BudgetDetail) -> Money| budget.map(|b| money(b).to_string());
         json!({
             "code": self.code,
@@ -188,11 +238,22 @@ impl Refusal {
     }
 
     fn with_answer<T>(&self, request_id: &str, write: impl FnOnce(&ErrorAnswer<'_>) -> T) -> T {
-        write(&ErrorAnswer { status: self.status, code: self.code, message: &self.message, loopers: self.detail(), request_id })
+        write(&ErrorAnswer {
+            status: self.status,
+            code: self.code,
+            message: &self.message,
+            loopers: self.detail(),
+            request_id,
+        })
     }
 
     /// Writes the refusal as the whole answer.
-    pub async fn write(&self, session: &mut Session, provider: Option<&'static dyn Provider>, request_id: &str) -> pingora::Result<()> {
+    pub async fn write(
+        &self,
+        session: &mut Session,
+        provider: Option<&'static dyn Provider>,
+        request_id: &str,
+    ) -> pingora::Result<()> {
         let body = self.body(provider, request_id);
         let mut header = ResponseHeader::build(self.status, Some(8))?;
         header.insert_header("content-type", "application/json")?;

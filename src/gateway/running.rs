@@ -62,7 +62,11 @@ impl Running {
     /// Calls that run for at least `age`.
     pub fn older_than(&self, age: Duration) -> Vec<(HoldRef, Arc<CutSwitch>)> {
         let calls = self.lock();
-        calls.values().filter(|call| call.since.elapsed() >= age).map(|call| (call.at.clone(), call.switch.clone())).collect()
+        calls
+            .values()
+            .filter(|call| call.since.elapsed() >= age)
+            .map(|call| (call.at.clone(), call.switch.clone()))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<HoldId, Entry>> {
@@ -74,7 +78,9 @@ impl Running {
 pub fn cut_reason(standing: Standing, at: &HoldRef) -> Option<Refusal> {
     match standing {
         Standing::Good => None,
-        Standing::Stopped(state) => Some(Refusal::stopped(Level::Key, at.chain.first().map_or("", |id| id.as_str()), state)),
+        Standing::Stopped(state) => {
+            Some(Refusal::stopped(Level::Key, at.chain.first().map_or("", |id| id.as_str()), state))
+        }
         Standing::OverLimit => Some(Refusal::new(
             402,
             "budget_exceeded",
@@ -86,5 +92,10 @@ pub fn cut_reason(standing: Standing, at: &HoldRef) -> Option<Refusal> {
 
 /// What a call is told that ran longer than the config admits.
 pub fn deadline_reason(limit: Duration) -> Refusal {
-    Refusal::new(504, "upstream_timeout", format!("The call ran for more than {} seconds.", limit.as_secs()), "Raise limits.call_seconds in loopers.yaml.")
+    Refusal::new(
+        504,
+        "upstream_timeout",
+        format!("The call ran for more than {} seconds.", limit.as_secs()),
+        "Raise limits.call_seconds in loopers.yaml.",
+    )
 }

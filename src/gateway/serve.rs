@@ -60,7 +60,8 @@ pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, Ledg
 }
 
 fn open_embedded(path: Option<std::path::PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role }).map(Ledger::Embedded)
+    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role })
+        .map(Ledger::Embedded)
 }
 
 /// The same ledger for another runtime: a Redis connection must not outlive the runtime that it was made on.
@@ -101,7 +102,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     server.add_service(admin);
     let drainer = Drainer { app: app.clone(), ledger: ledger.clone() };
     server.add_service(background_service("drainer", drainer));
-    log::info!("loopers serves on {} and its admin listener on {}, with the ledger {}", settings.listen, settings.admin.listen, settings.ledger);
+    log::info!(
+        "loopers serves on {} and its admin listener on {}, with the ledger {}",
+        settings.listen,
+        settings.admin.listen,
+        settings.ledger
+    );
 
     // Not `run_forever`, which would end the process before the last settlements are written.
     server.run(RunArgs::default());
@@ -228,7 +234,11 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     Ok(InProcess { address, app, ledger, tasks, _shutdown: shutdown })
 }
 
-async fn accept<A: ServerApp + Send + Sync + 'static>(listener: tokio::net::TcpListener, front: Arc<Front<A>>, shutdown: ShutdownWatch) {
+async fn accept<A: ServerApp + Send + Sync + 'static>(
+    listener: tokio::net::TcpListener,
+    front: Arc<Front<A>>,
+    shutdown: ShutdownWatch,
+) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             sleep(Duration::from_millis(50)).await;

@@ -156,20 +156,31 @@ impl Drop for InWork {
 fn report(job: &Job, settled: Settled) {
     match settled {
         Settled::Applied { charged, held } => {
-            metrics::charged(job.provider, &job.model, charged);
+            let model = job.model.split_once('/').map_or(&*job.model, |(_, model)| model);
+            metrics::charged(job.provider, model, charged);
             metrics::refunded(held.saturating_sub(charged));
             if charged > held {
                 let overrun = charged.saturating_sub(held);
                 metrics::overrun(overrun);
-                log::error!("hold {}: the provider billed {overrun} USD beyond the bound of {held} USD; charged as debt", job.at.hold);
+                log::error!(
+                    "hold {}: the provider billed {overrun} USD beyond the bound of {held} USD; charged as debt",
+                    job.at.hold
+                );
             }
         }
         Settled::Corrected { charged, before } => {
             metrics::refunded(before.saturating_sub(charged));
-            log::info!("hold {}: a late settlement corrected a full charge of {before} USD to {charged} USD", job.at.hold);
+            log::info!(
+                "hold {}: a late settlement corrected a full charge of {before} USD to {charged} USD",
+                job.at.hold
+            );
         }
-        Settled::Unknown if job.taken => log::error!("hold {} is not in the ledger any more: were the books lost?", job.at.hold),
-        Settled::Already { charged } if job.taken && charged != Money::ZERO => log::debug!("hold {} was settled before", job.at.hold),
+        Settled::Unknown if job.taken => {
+            log::error!("hold {} is not in the ledger any more: were the books lost?", job.at.hold)
+        }
+        Settled::Already { charged } if job.taken && charged != Money::ZERO => {
+            log::debug!("hold {} was settled before", job.at.hold)
+        }
         Settled::Already { .. } | Settled::Unknown => {}
     }
 }

@@ -20,7 +20,8 @@
 //!
 //! A node comes to be when `lp1:name:…` turns from `?ID` to `ID`, which is one atomic step. Everything else is written
 //! before and has no effect without it: a node without `m` counts as made only if its name says so, and a name that is
-//! still `?ID` may be taken by someone else. So a crash at any point leaves a node that is whole, or nothing that matters.
+//! still `?ID` may be taken by someone else. Who wants the hash of a node that is still being made first removes its `?ID`,
+//! so that it can no longer be confirmed, and then takes the hash if that has not changed hands meanwhile. So a crash at any point leaves a node that is whole, or nothing that matters.
 
 use super::{HoldId, NodeId};
 

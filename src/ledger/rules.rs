@@ -198,9 +198,16 @@ pub struct SessionBook {
     pub open: u64,
     /// When it was used last.
     pub used_at: Millis,
+    /// When it began: tells it from an earlier one of the same name that was forgotten.
+    pub born: Millis,
 }
 
 impl SessionBook {
+    /// A session that begins now.
+    pub fn new(now: Millis) -> SessionBook {
+        SessionBook { born: now, ..SessionBook::default() }
+    }
+
     /// The session with the limits of a call: the least ever asked for stays.
     #[must_use]
     pub fn tightened(mut self, ask: &SessionAsk) -> SessionBook {

@@ -40,11 +40,7 @@ pub struct Out {
 impl Out {
     fn new(script: &Script) -> Out {
         let split = script.split.unwrap_or(0) as usize;
-        Out {
-            burst: script.burst.unwrap_or(1),
-            split,
-            ..Out::default()
-        }
+        Out { burst: script.burst.unwrap_or(1), split, ..Out::default() }
     }
 
     /// The event in `buf` is complete.
@@ -58,11 +54,7 @@ impl Out {
     fn flush(&mut self) {
         self.committed = 0;
         if !self.buf.is_empty() {
-            cut(
-                Bytes::from(std::mem::take(&mut self.buf)),
-                self.split,
-                &mut self.ready,
-            );
+            cut(Bytes::from(std::mem::take(&mut self.buf)), self.split, &mut self.ready);
         }
     }
 }
@@ -115,11 +107,7 @@ impl MockBody {
     }
 
     /// A stream.
-    pub fn events(
-        beats: mpsc::Receiver<Beat>,
-        render: Box<dyn Render>,
-        script: &Script,
-    ) -> MockBody {
+    pub fn events(beats: mpsc::Receiver<Beat>, render: Box<dyn Render>, script: &Script) -> MockBody {
         let big = script.big.unwrap_or(0) * MEGABYTE;
         MockBody::Events(Box::new(Events {
             beats,
@@ -153,9 +141,7 @@ impl Body for MockBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            MockBody::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            MockBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             _ => SizeHint::default(),
         }
     }
@@ -170,10 +156,7 @@ struct Between {
 
 impl Between {
     fn new(is_on: bool) -> Between {
-        Between {
-            is_on,
-            flushed: true,
-        }
+        Between { is_on, flushed: true }
     }
 
     /// Once after each piece, hands control back so that what was given so far is written.
@@ -207,10 +190,7 @@ impl Pad {
             block.resize(PAD_BLOCK - tail.len(), fill);
             block.extend_from_slice(tail);
         }
-        Pad {
-            block: Bytes::from(block),
-            left,
-        }
+        Pad { block: Bytes::from(block), left }
     }
 
     fn next(&mut self) -> Option<Bytes> {

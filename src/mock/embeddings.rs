@@ -37,26 +37,15 @@ pub fn order(app: &App, incoming: &Incoming) -> Result<Order, ApiError> {
     }
     let input = &body["input"];
     let counts = count_inputs(input)?;
-    let text = input
-        .as_str()
-        .or_else(|| input.as_array()?.iter().rev().find_map(Value::as_str))
-        .unwrap_or_default();
+    let text = input.as_str().or_else(|| input.as_array()?.iter().rev().find_map(Value::as_str)).unwrap_or_default();
     let script = script_for(app, incoming, text)?;
-    let largest = if model.name.ends_with("large") {
-        3072
-    } else {
-        1536
-    };
+    let largest = if model.name.ends_with("large") { 3072 } else { 1536 };
     let dimensions = match &body["dimensions"] {
         Value::Null => largest,
         other => match other.as_u64() {
             Some(n) if (1..=largest).contains(&n) => n,
             _ => {
-                return Err(ApiError::bad(
-                    "dimensions",
-                    Some("invalid_value"),
-                    "Invalid value for 'dimensions'.",
-                ));
+                return Err(ApiError::bad("dimensions", Some("invalid_value"), "Invalid value for 'dimensions'."));
             }
         },
     };
@@ -66,37 +55,13 @@ pub fn order(app: &App, incoming: &Incoming) -> Result<Order, ApiError> {
         Some("base64") => true,
         _ => {
             let message = "Invalid value for 'encoding_format'.";
-            return Err(ApiError::bad(
-                "encoding_format",
-                Some("invalid_value"),
-                message,
-            ));
+            return Err(ApiError::bad("encoding_format", Some("invalid_value"), message));
         }
     };
     let seed = seed_of(&incoming.body);
-    let prompt = Prompt {
-        total: counts.iter().sum(),
-        cached: 0,
-        cache_write: 0,
-    };
-    let plan = Plan {
-        seed,
-        choices: 1,
-        wanted: 0,
-        limit: 0,
-        reasoning: 0,
-        first_event: 0,
-        endless: None,
-    };
-    let mut order = Order::new(
-        incoming,
-        requested,
-        index,
-        Tier::Default,
-        prompt,
-        plan,
-        script,
-    );
+    let prompt = Prompt { total: counts.iter().sum(), cached: 0, cache_write: 0 };
+    let plan = Plan { seed, choices: 1, wanted: 0, limit: 0, reasoning: 0, first_event: 0, endless: None };
+    let mut order = Order::new(incoming, requested, index, Tier::Default, prompt, plan, script);
     order.answer = Answer::Embeddings(Box::new(EmbedAnswer {
         model: Value::from(order.answer_model()).to_string(),
         seed,
@@ -111,18 +76,8 @@ pub fn order(app: &App, incoming: &Incoming) -> Result<Order, ApiError> {
 
 /// Tokens of each input: texts by their bytes, lists of token ids by their length.
 fn count_inputs(input: &Value) -> Result<Vec<u64>, ApiError> {
-    let bad = |why: &str| {
-        ApiError::bad(
-            "input",
-            Some("invalid_value"),
-            format!("Invalid 'input': {why}."),
-        )
-    };
-    let ids = |list: &[Value]| {
-        list.iter()
-            .all(|id| id.as_u64().is_some())
-            .then_some(list.len() as u64)
-    };
+    let bad = |why: &str| ApiError::bad("input", Some("invalid_value"), format!("Invalid 'input': {why}."));
+    let ids = |list: &[Value]| list.iter().all(|id| id.as_u64().is_some()).then_some(list.len() as u64);
     let counts = match input {
         Value::String(text) => vec![words(text)],
         Value::Array(list) if list.iter().any(Value::is_number) => {
@@ -154,25 +109,15 @@ impl EmbedAnswer {
         out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
         for input in 0..self.inputs {
             let comma = if input > 0 { "," } else { "" };
-            let _ = write!(
-                out,
-                "{comma}{{\"object\":\"embedding\",\"index\":{input},\"embedding\":"
-            );
+            let _ = write!(out, "{comma}{{\"object\":\"embedding\",\"index\":{input},\"embedding\":");
             if self.is_base64 {
-                let bytes: Vec<u8> = (0..self.dimensions)
-                    .flat_map(|i| self.number(input, i).to_le_bytes())
-                    .collect();
+                let bytes: Vec<u8> = (0..self.dimensions).flat_map(|i| self.number(input, i).to_le_bytes()).collect();
                 out.push(b'"');
                 base64(&bytes, &mut out);
                 out.push(b'"');
             } else {
                 for at in 0..self.dimensions {
-                    let _ = write!(
-                        out,
-                        "{}{}",
-                        if at > 0 { ',' } else { '[' },
-                        self.number(input, at)
-                    );
+                    let _ = write!(out, "{}{}", if at > 0 { ',' } else { '[' }, self.number(input, at));
                 }
                 out.push(b']');
             }
@@ -204,11 +149,7 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for digit in 0..4 {
             let value = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= chunk.len() {
-                DIGITS[value as usize]
-            } else {
-                b'='
-            });
+            out.push(if digit <= chunk.len() { DIGITS[value as usize] } else { b'=' });
         }
     }
 }
@@ -225,29 +166,16 @@ mod tests {
         assert_eq!(count_inputs(&json!([5, 6, 7])).unwrap(), [3]);
         assert_eq!(count_inputs(&json!([[5, 6, 7], [8]])).unwrap(), [3, 1]);
         let long = "x ".repeat(8193);
-        for bad in [
-            json!(null),
-            json!(""),
-            json!([]),
-            json!([1, "a"]),
-            json!([-1]),
-            json!([[]]),
-            json!({}),
-            json!(long),
-        ] {
+        for bad in
+            [json!(null), json!(""), json!([]), json!([1, "a"]), json!([-1]), json!([[]]), json!({}), json!(long)]
+        {
             assert!(count_inputs(&bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn base64_digits() {
-        for (plain, coded) in [
-            ("", ""),
-            ("M", "TQ=="),
-            ("Ma", "TWE="),
-            ("Man", "TWFu"),
-            ("Many", "TWFueQ=="),
-        ] {
+        for (plain, coded) in [("", ""), ("M", "TQ=="), ("Ma", "TWE="), ("Man", "TWFu"), ("Many", "TWFueQ==")] {
             let mut out = Vec::new();
             base64(plain.as_bytes(), &mut out);
             assert_eq!(out, coded.as_bytes());

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -119,26 +117,11 @@ impl Order {
         plan: Plan,
         script: Script,
     ) -> Order {
-        let billed = script
-            .model_as
-            .as_deref()
-            .and_then(prices::find)
-            .map_or(model, |(index, _)| index);
+        let billed = script.model_as.as_deref().and_then(prices::find).map_or(model, |(index, _)| index);
         let (rates, tier) = MODELS[billed].rates(tier, prompt.total);
         let request = incoming.info.clone();
         let (stream, answer) = (false, Answer::Empty);
-        Order {
-            requested,
-            prompt,
-            plan,
-            script,
-            stream,
-            answer,
-            model: billed,
-            tier,
-            rates,
-            request,
-        }
+        Order { requested, prompt, plan, script, stream, answer, model: billed, tier, rates, request }
     }
 
     /// The tier it is billed in.
@@ -150,10 +133,7 @@ impl Order {
     pub fn answer_model(&self) -> String {
         match &self.script.model_as {
             Some(name) => name.clone(),
-            None if MODELS
-                .iter()
-                .any(|m| m.name == self.requested && !m.embeds()) =>
-            {
+            None if MODELS.iter().any(|m| m.name == self.requested && !m.embeds()) => {
                 format!("{}-2026-01-01", self.requested)
             }
             None => self.requested.clone(),
@@ -173,24 +153,14 @@ impl Order {
             request: self.request.clone(),
         });
         let leave = self.script.leave.unwrap_or(app.on_leave);
-        Job {
-            books: app.books.clone(),
-            call,
-            plan: self.plan.clone(),
-            script: self.script.clone(),
-            leave,
-        }
+        Job { books: app.books.clone(), call, plan: self.plan.clone(), script: self.script.clone(), leave }
     }
 
     /// Bills the whole order although nobody will read it, if the script says so.
     fn bill_unread(&self, app: &App) {
         if self.script.billed {
             let job = self.open(app);
-            if job.is_instant() {
-                job.finish_now()
-            } else {
-                job.spawn_unread()
-            }
+            if job.is_instant() { job.finish_now() } else { job.spawn_unread() }
         }
     }
 }
@@ -217,13 +187,7 @@ pub async fn run(app: &App, order: Order) -> io::Result<Reply> {
         let beats = job.spawn();
         wait(delay).await;
         let body = MockBody::events(beats, order.answer.render(), &order.script);
-        return Ok(scripted_reply(
-            app,
-            status,
-            "text/event-stream; charset=utf-8",
-            body,
-            &order.script,
-        ));
+        return Ok(scripted_reply(app, status, "text/event-stream; charset=utf-8", body, &order.script));
     }
     if job.is_instant() {
         job.finish_now();
@@ -249,9 +213,7 @@ pub async fn run(app: &App, order: Order) -> io::Result<Reply> {
     let body = MockBody::scripted(bytes, &order.script);
     let mut reply = scripted_reply(app, status, JSON, body, &order.script);
     if order.script.truncate {
-        reply
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(reply)
 }
@@ -268,20 +230,12 @@ fn failure(app: &App, order: &Order) -> Option<Reply> {
     let status = script.status.map(|status| status as u16);
     if script.redirect {
         let mut reply = reply(app, status.unwrap_or(307), JSON, MockBody::full("{}"));
-        reply
-            .headers_mut()
-            .insert(LOCATION, HeaderValue::from_static("/redirected"));
+        reply.headers_mut().insert(LOCATION, HeaderValue::from_static("/redirected"));
         return Some(reply);
     }
     if script.html {
         let page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n";
-        return Some(scripted_reply(
-            app,
-            status.unwrap_or(502),
-            "text/html",
-            odd(page.into(), script),
-            script,
-        ));
+        return Some(scripted_reply(app, status.unwrap_or(502), "text/html", odd(page.into(), script), script));
     }
     let status = status.filter(|status| !(200..300).contains(status))?;
     let (kind, code) = match status {
@@ -290,24 +244,12 @@ fn failure(app: &App, order: &Order) -> Option<Reply> {
         _ => ("invalid_request_error", None),
     };
     let message = format!("mock: status {status}, as the script asks");
-    let error = ApiError {
-        status,
-        message,
-        kind,
-        param: None,
-        code,
-    };
+    let error = ApiError { status, message, kind, param: None, code };
     let mut body = format!("{{\"error\":{}", error.to_json()).into_bytes();
     if script.billed {
         let completion = order.plan.total().saturating_mul(order.plan.choices);
         let reasoning = order.plan.silent().saturating_mul(order.plan.choices);
-        write_usage(
-            &mut body,
-            script.usage,
-            &order.prompt,
-            completion,
-            Some(reasoning),
-        );
+        write_usage(&mut body, script.usage, &order.prompt, completion, Some(reasoning));
     }
     body.push(b'}');
     Some(scripted_reply(app, status, JSON, odd(body, script), script))
@@ -317,18 +259,10 @@ fn odd(bytes: Vec<u8>, script: &Script) -> MockBody {
     MockBody::scripted(bytes, script)
 }
 
-fn scripted_reply(
-    app: &App,
-    status: u16,
-    kind: &'static str,
-    body: MockBody,
-    script: &Script,
-) -> Reply {
+fn scripted_reply(app: &App, status: u16, kind: &'static str, body: MockBody, script: &Script) -> Reply {
     let mut reply = reply(app, status, kind, body);
     if script.gzip {
-        reply
-            .headers_mut()
-            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     reply
 }
@@ -336,18 +270,14 @@ fn scripted_reply(
 /// A response with the headers that all have.
 pub fn reply(app: &App, status: u16, kind: &'static str, body: MockBody) -> Reply {
     let mut reply = Response::new(body);
-    *reply.status_mut() =
-        hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *reply.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let id = app.replies.fetch_add(1, Relaxed) + 1;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(id) = HeaderValue::from_str(&format!("req_mock{id:012}")) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }
-    headers.insert(
-        HeaderName::from_static("openai-processing-ms"),
-        HeaderValue::from_static("1"),
-    );
+    headers.insert(HeaderName::from_static("openai-processing-ms"), HeaderValue::from_static("1"));
     reply
 }
 
@@ -358,9 +288,5 @@ pub fn json_reply(app: &App, status: u16, value: &Value) -> Reply {
 
 /// An error response.
 pub fn error_reply(app: &App, error: &ApiError) -> Reply {
-    json_reply(
-        app,
-        error.status,
-        &serde_json::json!({ "error": error.to_json() }),
-    )
+    json_reply(app, error.status, &serde_json::json!({ "error": error.to_json() }))
 }

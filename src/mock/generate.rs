@@ -93,53 +93,34 @@ impl Job {
     /// Can everything be generated at once, without waiting and without accidents?
     pub fn is_instant(&self) -> bool {
         let s = &self.script;
-        let waits = [s.rate, s.first_ms, s.pause_ms, s.delay_headers_ms]
-            .iter()
-            .any(|v| v.unwrap_or(0) > 0);
+        let waits = [s.rate, s.first_ms, s.pause_ms, s.delay_headers_ms].iter().any(|v| v.unwrap_or(0) > 0);
         !waits && s.error_at.is_none() && s.die_at.is_none() && self.plan.endless.is_none()
     }
 
     /// Generates and bills everything now.
     pub fn finish_now(&self) {
-        self.call
-            .generate(self.plan.total().saturating_mul(self.plan.choices));
+        self.call.generate(self.plan.total().saturating_mul(self.plan.choices));
         self.books.close(&self.call, Outcome::Completed);
     }
 
     /// Starts generating; the beats go to the receiver. Dropping the receiver is leaving.
     pub fn spawn(self) -> mpsc::Receiver<Beat> {
-        let ahead = if self.rate() == 0 {
-            AHEAD_UNPACED
-        } else {
-            AHEAD_PACED
-        };
+        let ahead = if self.rate() == 0 { AHEAD_UNPACED } else { AHEAD_PACED };
         let (tx, rx) = mpsc::channel(ahead);
-        let reader = Reader {
-            tx: Some(tx),
-            leave: self.leave,
-            told_to_stop: false,
-        };
+        let reader = Reader { tx: Some(tx), leave: self.leave, told_to_stop: false };
         tokio::spawn(self.run(reader));
         rx
     }
 
     /// Starts generating with nobody there to read. Billed to its end.
     pub fn spawn_unread(self) {
-        let reader = Reader {
-            tx: None,
-            leave: OnLeave::Complete,
-            told_to_stop: false,
-        };
+        let reader = Reader { tx: None, leave: OnLeave::Complete, told_to_stop: false };
         tokio::spawn(self.run(reader));
     }
 
     async fn run(self, mut reader: Reader) {
         let broke_off = self.generate(&mut reader).await;
-        let outcome = if broke_off || reader.tx.is_none() {
-            Outcome::Aborted
-        } else {
-            Outcome::Completed
-        };
+        let outcome = if broke_off || reader.tx.is_none() { Outcome::Aborted } else { Outcome::Completed };
         self.books.close(&self.call, outcome);
         if let Some(last) = self.last_beat(broke_off) {
             reader.send(last).await;
@@ -167,12 +148,8 @@ impl Job {
             if done >= end {
                 break;
             }
-            let step = self
-                .step(done, reader.tx.is_some(), pause_left.is_some())
-                .min(end - done);
-            reader
-                .wait(started + shift + self.time_for(done + step))
-                .await;
+            let step = self.step(done, reader.tx.is_some(), pause_left.is_some()).min(end - done);
+            reader.wait(started + shift + self.time_for(done + step)).await;
             if reader.told_to_stop {
                 return true;
             }
@@ -204,9 +181,7 @@ impl Job {
     fn time_for(&self, tokens: u64) -> Duration {
         match self.rate() {
             0 => Duration::ZERO,
-            rate => {
-                Duration::from_nanos((u128::from(tokens) * 1_000_000_000 / u128::from(rate)) as u64)
-            }
+            rate => Duration::from_nanos((u128::from(tokens) * 1_000_000_000 / u128::from(rate)) as u64),
         }
     }
 
@@ -218,9 +193,7 @@ impl Job {
             None => self.plan.total(),
         };
         let accident = |at: Option<u64>| at.unwrap_or(u64::MAX);
-        natural
-            .min(accident(self.script.error_at))
-            .min(accident(self.script.die_at))
+        natural.min(accident(self.script.error_at)).min(accident(self.script.die_at))
     }
 
     /// How many tokens come at once after `done` tokens.
@@ -232,9 +205,7 @@ impl Job {
         let silent = self.plan.reasoning.saturating_sub(done);
         let step = match (silent, self.rate()) {
             (_, 0) if !is_read => u64::MAX,
-            (0, _) if done == self.plan.reasoning && self.plan.first_event > 0 => {
-                self.plan.first_event
-            }
+            (0, _) if done == self.plan.reasoning && self.plan.first_event > 0 => self.plan.first_event,
             (0, _) => self.script.chunk.unwrap_or(1).max(1),
             (silent, 0) => silent,
             (silent, rate) => silent.min((rate / 50).max(1)),
@@ -441,9 +412,7 @@ pub fn seed_of(body: &[u8]) -> u64 {
     for chunk in &mut chunks {
         let mut word = [0; 8];
         word.copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word))
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(29);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
     }
     for byte in chunks.remainder() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
@@ -473,11 +442,7 @@ mod tests {
         assert_eq!(seed_of(b"abc"), seed_of(b"abc"));
         assert_ne!(seed_of(b"abc"), seed_of(b"abd"));
         assert_ne!(seed_of(b"12345678"), seed_of(b"123456789"));
-        let text = |seed, choice| {
-            (0..20)
-                .map(|i| word(seed, false, choice, i))
-                .collect::<String>()
-        };
+        let text = |seed, choice| (0..20).map(|i| word(seed, false, choice, i)).collect::<String>();
         assert_eq!(text(1, 0), text(1, 0));
         assert_ne!(text(1, 0), text(1, 1));
         assert_ne!(text(1, 0), text(2, 0));

@@ -85,20 +85,13 @@ impl Call {
     fn line(&self, outcome: Outcome) -> Line {
         let completion = self.generated();
         let nano = price(&self.start.rates, &self.start.prompt, completion);
-        Line {
-            completion,
-            nano,
-            outcome,
-        }
+        Line { completion, nano, outcome }
     }
 }
 
 /// The price of a call in nano-dollars: exact in pico-dollars, rounded up once.
 pub fn price(rates: &Rates, prompt: &Prompt, completion: u64) -> u64 {
-    let plain = prompt
-        .total
-        .saturating_sub(prompt.cached)
-        .saturating_sub(prompt.cache_write);
+    let plain = prompt.total.saturating_sub(prompt.cached).saturating_sub(prompt.cache_write);
     let pico = u128::from(plain) * u128::from(rates.input)
         + u128::from(prompt.cached) * u128::from(rates.cache_read)
         + u128::from(prompt.cache_write) * u128::from(rates.cache_write)
@@ -229,12 +222,7 @@ impl Books {
         let mut ledger = self.lock();
         ledger.next_id += 1;
         let id = ledger.next_id;
-        let call = Arc::new(Call {
-            id,
-            start,
-            completion: AtomicU64::new(0),
-            orphan: AtomicBool::new(false),
-        });
+        let call = Arc::new(Call { id, start, completion: AtomicU64::new(0), orphan: AtomicBool::new(false) });
         ledger.running.insert(id, call.clone());
         call
     }
@@ -279,15 +267,8 @@ impl Books {
         let mut by_model = ledger.by_model;
         let mut running: Vec<_> = ledger.running.values().cloned().collect();
         running.sort_by_key(|call| call.id);
-        let running: Vec<_> = running
-            .into_iter()
-            .map(|call| (call.line(Outcome::Running), call))
-            .collect();
-        let mut last: Vec<_> = ledger
-            .last
-            .iter()
-            .map(|(call, line)| record(call, line))
-            .collect();
+        let running: Vec<_> = running.into_iter().map(|call| (call.line(Outcome::Running), call)).collect();
+        let mut last: Vec<_> = ledger.last.iter().map(|(call, line)| record(call, line)).collect();
         for (line, call) in &running {
             if let Some(totals) = by_model.get_mut(call.start.model) {
                 totals.add(call, line);
@@ -307,20 +288,13 @@ impl Books {
             prompt_tokens: sum(|t| t.prompt_tokens),
             completion_tokens: sum(|t| t.completion_tokens),
             aborted: ledger.aborted,
-            by_model: MODELS
-                .iter()
-                .map(|m| m.name)
-                .zip(by_model)
-                .filter(|(_, t)| t.calls > 0)
-                .collect(),
+            by_model: MODELS.iter().map(|m| m.name).zip(by_model).filter(|(_, t)| t.calls > 0).collect(),
             last,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -371,19 +345,8 @@ mod tests {
         }
     }
 
-    fn cost(
-        model: &str,
-        tier: Tier,
-        total: u64,
-        cached: u64,
-        cache_write: u64,
-        completion: u64,
-    ) -> u64 {
-        let prompt = Prompt {
-            total,
-            cached,
-            cache_write,
-        };
+    fn cost(model: &str, tier: Tier, total: u64, cached: u64, cache_write: u64, completion: u64) -> u64 {
+        let prompt = Prompt { total, cached, cache_write };
         let rates = find(model).unwrap().1.rates(tier, total).0;
         price(&rates, &prompt, completion)
     }
@@ -395,25 +358,13 @@ mod tests {
         // 1 x $0.05/M + 0 = 50 nano; 1 cached at $0.005/M = 5 nano
         assert_eq!(cost("gpt-5-nano", Tier::Default, 1, 1, 0, 0), 5);
         // 1 x $0.075/M cached = 75 nano; 3 x $0.02/M embedding = 60 nano
-        assert_eq!(
-            cost("text-embedding-3-small", Tier::Default, 3, 0, 0, 0),
-            60
-        );
+        assert_eq!(cost("text-embedding-3-small", Tier::Default, 3, 0, 0, 0), 60);
         // 1000: 600 plain x 2 + 300 cached x 0.2 + 100 written x 2.5, + 50 out x 10 (micro-dollars)
-        assert_eq!(
-            cost("gpt-6-sol", Tier::Default, 1000, 300, 100, 50),
-            1_200_000 + 60_000 + 250_000 + 500_000
-        );
+        assert_eq!(cost("gpt-6-sol", Tier::Default, 1000, 300, 100, 50), 1_200_000 + 60_000 + 250_000 + 500_000);
         // Long: 300,000 x $4/M + 10 x $15/M
-        assert_eq!(
-            cost("gpt-6-sol", Tier::Default, 300_000, 0, 0, 10),
-            1_200_150_000
-        );
+        assert_eq!(cost("gpt-6-sol", Tier::Default, 300_000, 0, 0, 10), 1_200_150_000);
         // Priority: 7 x $12.5/M + 3 x $75/M
-        assert_eq!(
-            cost("gpt-5.5", Tier::Priority, 7, 0, 0, 3),
-            87_500 + 225_000
-        );
+        assert_eq!(cost("gpt-5.5", Tier::Priority, 7, 0, 0, 3), 87_500 + 225_000);
         // Flex halves $0.005/M to 2.5 nano: rounded up once, at the end (3 x 2.5 = 7.5 -> 8).
         assert_eq!(cost("gpt-5-nano", Tier::Flex, 3, 3, 0, 0), 8);
         assert_eq!(cost("gpt-5-nano", Tier::Flex, 1, 1, 0, 0), 3);
@@ -422,14 +373,7 @@ mod tests {
     #[test]
     fn running_calls_count_and_orphans_do_not() {
         let books = Books::default();
-        let first = books.open(start(
-            "gpt-4o-mini",
-            Tier::Default,
-            Prompt {
-                total: 10,
-                ..Prompt::default()
-            },
-        ));
+        let first = books.open(start("gpt-4o-mini", Tier::Default, Prompt { total: 10, ..Prompt::default() }));
         assert_eq!(books.snapshot().invoice_nano, 1_500);
         first.generate(5);
         let now = books.snapshot();
@@ -439,10 +383,7 @@ mod tests {
         books.close(&first, Outcome::Aborted);
         books.close(&first, Outcome::Completed);
         let now = books.snapshot();
-        assert_eq!(
-            (now.invoice_nano, now.in_flight, now.aborted, now.calls),
-            (4_500, 0, 1, 1)
-        );
+        assert_eq!((now.invoice_nano, now.in_flight, now.aborted, now.calls), (4_500, 0, 1, 1));
         assert_eq!(now.by_model["gpt-4o-mini"].reasoning_tokens, 2);
 
         let orphan = books.open(start("gpt-4o", Tier::Default, Prompt::default()));
@@ -463,10 +404,7 @@ mod tests {
             books.close(&call, Outcome::Completed);
         }
         let now = books.snapshot();
-        assert_eq!(
-            (now.last.len(), now.last[99].id, now.calls),
-            (100, 250, 250)
-        );
+        assert_eq!((now.last.len(), now.last[99].id, now.calls), (100, 250, 250));
     }
 
     #[test]

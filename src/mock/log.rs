@@ -41,11 +41,7 @@ impl RequestInfo {
         RequestInfo {
             seq,
             method: parts.method.as_str().to_owned(),
-            path: parts
-                .uri
-                .path_and_query()
-                .map_or("", |p| p.as_str())
-                .to_owned(),
+            path: parts.uri.path_and_query().map_or("", |p| p.as_str()).to_owned(),
             headers,
             body: body[..body.len().min(KEEP_BODY)].to_vec(),
             body_bytes: body.len(),
@@ -54,15 +50,11 @@ impl RequestInfo {
 
     /// All headers, in order, repeated ones repeated.
     pub fn headers(&self) -> impl Iterator<Item = (String, String)> {
-        self.headers
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| {
-                let mut halves = line.splitn(2, |b| *b == 0);
-                let mut half =
-                    || String::from_utf8_lossy(halves.next().unwrap_or_default()).into_owned();
-                (half(), half())
-            })
+        self.headers.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| {
+            let mut halves = line.splitn(2, |b| *b == 0);
+            let mut half = || String::from_utf8_lossy(halves.next().unwrap_or_default()).into_owned();
+            (half(), half())
+        })
     }
 
     /// The names of all headers.
@@ -76,17 +68,10 @@ impl RequestInfo {
             return String::new();
         };
         let token = value.strip_prefix("Bearer ").unwrap_or(&value);
-        if token.len() <= 64
-            && ["test", "mock", "fake"]
-                .iter()
-                .any(|word| token.contains(word))
-        {
+        if token.len() <= 64 && ["test", "mock", "fake"].iter().any(|word| token.contains(word)) {
             return token.to_owned();
         }
-        let hex: String = Sha256::digest(token.as_bytes())
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let hex: String = Sha256::digest(token.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
         format!("sha256:{hex}")
     }
 
@@ -114,15 +99,8 @@ impl RequestLog {
     pub fn add(&self, parts: &Parts, body: &Bytes) -> Arc<RequestInfo> {
         let seq = self.seq.fetch_add(1, Relaxed) + 1;
         let info = Arc::new(RequestInfo::new(seq, parts, body));
-        let mut ring = self
-            .ring
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let oldest = if ring.len() >= KEEP {
-            ring.pop_front()
-        } else {
-            None
-        };
+        let mut ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let oldest = if ring.len() >= KEEP { ring.pop_front() } else { None };
         ring.push_back(info.clone());
         drop(ring);
         drop(oldest);
@@ -131,21 +109,12 @@ impl RequestLog {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.ring
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clear();
+        self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
     }
 
     /// The log, oldest first.
     pub fn to_json(&self) -> Value {
-        let ring: Vec<_> = self
-            .ring
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .iter()
-            .cloned()
-            .collect();
+        let ring: Vec<_> = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect();
         json!({ "requests": ring.iter().map(|info| info.to_json()).collect::<Vec<_>>() })
     }
 }

@@ -48,11 +48,7 @@ pub struct MockConfig {
 
 impl Default for MockConfig {
     fn default() -> MockConfig {
-        MockConfig {
-            on_leave: OnLeave::Complete,
-            default_script: Script::default(),
-            auto_tier: Tier::Default,
-        }
+        MockConfig { on_leave: OnLeave::Complete, default_script: Script::default(), auto_tier: Tier::Default }
     }
 }
 

@@ -40,24 +40,12 @@ impl ChatAnswer {
 
     /// The whole answer as one JSON object.
     pub fn full(&self) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(640 + self.plan.visible() as usize * self.plan.choices as usize * 8);
-        let _ = write!(
-            out,
-            "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion\",{},",
-            self.id, self.head
-        );
+        let mut out = Vec::with_capacity(640 + self.plan.visible() as usize * self.plan.choices as usize * 8);
+        let _ = write!(out, "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion\",{},", self.id, self.head);
         out.extend_from_slice(b"\"system_fingerprint\":\"fp_mock\",\"choices\":[");
-        for choice in 0..if self.script.empty_choices {
-            0
-        } else {
-            self.plan.choices
-        } {
+        for choice in 0..if self.script.empty_choices { 0 } else { self.plan.choices } {
             let comma = if choice > 0 { "," } else { "" };
-            let _ = write!(
-                out,
-                "{comma}{{\"index\":{choice},\"message\":{{\"role\":\"assistant\",\"content\":"
-            );
+            let _ = write!(out, "{comma}{{\"index\":{choice},\"message\":{{\"role\":\"assistant\",\"content\":");
             match &self.tool {
                 None => {
                     out.push(b'"');
@@ -65,24 +53,15 @@ impl ChatAnswer {
                     out.extend_from_slice(b"\",\"refusal\":null");
                 }
                 Some(tool) => {
-                    let _ = write!(
-                        out,
-                        "null,\"refusal\":null,\"tool_calls\":[{{\"id\":\"call_{:x}_{choice}\",",
-                        self.id
-                    );
-                    let _ = write!(
-                        out,
-                        "\"type\":\"function\",\"function\":{{\"name\":{tool},\"arguments\":\"{ARGS_OPEN}"
-                    );
+                    let _ =
+                        write!(out, "null,\"refusal\":null,\"tool_calls\":[{{\"id\":\"call_{:x}_{choice}\",", self.id);
+                    let _ =
+                        write!(out, "\"type\":\"function\",\"function\":{{\"name\":{tool},\"arguments\":\"{ARGS_OPEN}");
                     self.words(&mut out, choice, 0, self.plan.visible());
                     let _ = write!(out, "{ARGS_CLOSE}\"}}}}]");
                 }
             }
-            let _ = write!(
-                out,
-                "}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
-                self.finish()
-            );
+            let _ = write!(out, "}},\"logprobs\":null,\"finish_reason\":\"{}\"}}", self.finish());
         }
         out.push(b']');
         let completion = self.plan.total().saturating_mul(self.plan.choices);
@@ -100,9 +79,7 @@ impl ChatAnswer {
 
     fn words(&self, out: &mut Vec<u8>, choice: u64, from: u64, to: u64) {
         for index in from..to {
-            out.extend_from_slice(
-                word(self.plan.seed, self.script.unicode, choice, index).as_bytes(),
-            );
+            out.extend_from_slice(word(self.plan.seed, self.script.unicode, choice, index).as_bytes());
         }
     }
 
@@ -116,18 +93,8 @@ impl ChatAnswer {
 
     /// Writes `,"usage":{…}` after `completion` tokens of all choices together.
     fn usage(&self, out: &mut Vec<u8>, completion: u64) {
-        let reasoning = self
-            .plan
-            .reasoning
-            .saturating_mul(self.plan.choices)
-            .min(completion);
-        write_usage(
-            out,
-            self.script.usage,
-            &self.prompt,
-            completion,
-            Some(reasoning),
-        );
+        let reasoning = self.plan.reasoning.saturating_mul(self.plan.choices).min(completion);
+        write_usage(out, self.script.usage, &self.prompt, completion, Some(reasoning));
     }
 
     fn event(&self, out: &mut Out, write: impl FnOnce(&mut Vec<u8>)) {
@@ -137,11 +104,7 @@ impl ChatAnswer {
             out.buf.extend_from_slice(eol);
             out.buf.extend_from_slice(eol);
         }
-        out.buf.extend_from_slice(if self.script.nospace {
-            b"data:"
-        } else {
-            b"data: "
-        });
+        out.buf.extend_from_slice(if self.script.nospace { b"data:" } else { b"data: " });
         write(&mut out.buf);
         out.buf.extend_from_slice(eol);
         out.buf.extend_from_slice(eol);
@@ -151,16 +114,8 @@ impl ChatAnswer {
     /// A chunk whose `choices` is what `choices` writes, after `visible` tokens.
     fn chunk(&self, out: &mut Out, visible: u64, choices: impl FnOnce(&mut Vec<u8>)) {
         self.event(out, |buf| {
-            let _ = write!(
-                buf,
-                "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion.chunk\",",
-                self.id
-            );
-            let _ = write!(
-                buf,
-                "{},\"system_fingerprint\":\"fp_mock\",\"choices\":[",
-                self.head
-            );
+            let _ = write!(buf, "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion.chunk\",", self.id);
+            let _ = write!(buf, "{},\"system_fingerprint\":\"fp_mock\",\"choices\":[", self.head);
             choices(buf);
             buf.push(b']');
             if self.include_usage && self.script.usage == UsageMode::Cumulative {
@@ -173,14 +128,7 @@ impl ChatAnswer {
         });
     }
 
-    fn delta(
-        &self,
-        out: &mut Out,
-        choice: u64,
-        visible: u64,
-        finish: &str,
-        delta: impl FnOnce(&mut Vec<u8>),
-    ) {
+    fn delta(&self, out: &mut Out, choice: u64, visible: u64, finish: &str, delta: impl FnOnce(&mut Vec<u8>)) {
         self.chunk(out, visible, |buf| {
             let _ = write!(buf, "{{\"index\":{choice},\"delta\":{{");
             delta(buf);
@@ -196,15 +144,14 @@ impl ChatAnswer {
             self.delta(out, choice, 0, "null", |buf| match &self.tool {
                 None => buf.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\",\"refusal\":null"),
                 Some(tool) => {
-                    let _ = write!(buf, "\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{{\"index\":0,\"id\":");
+                    let _ =
+                        write!(buf, "\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{{\"index\":0,\"id\":");
                     let _ = write!(buf, "\"call_{:x}_{choice}\",\"type\":\"function\",\"function\":", self.id);
                     let _ = write!(buf, "{{\"name\":{tool},\"arguments\":\"\"}}}}]");
                 }
             });
             if self.tool.is_some() {
-                self.arguments(out, choice, 0, |buf| {
-                    buf.extend_from_slice(ARGS_OPEN.as_bytes())
-                });
+                self.arguments(out, choice, 0, |buf| buf.extend_from_slice(ARGS_OPEN.as_bytes()));
             }
         }
     }
@@ -239,9 +186,7 @@ impl ChatAnswer {
         let finish = quoted(self.finish());
         for choice in 0..self.plan.choices {
             if self.tool.is_some() {
-                self.arguments(out, choice, visible, |buf| {
-                    buf.extend_from_slice(ARGS_CLOSE.as_bytes())
-                });
+                self.arguments(out, choice, visible, |buf| buf.extend_from_slice(ARGS_CLOSE.as_bytes()));
             }
             self.delta(out, choice, visible, &finish, |_| {});
         }
@@ -264,16 +209,8 @@ impl ChatAnswer {
 
     fn usage_event(&self, out: &mut Out) {
         self.event(out, |buf| {
-            let _ = write!(
-                buf,
-                "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion.chunk\",",
-                self.id
-            );
-            let _ = write!(
-                buf,
-                "{},\"system_fingerprint\":\"fp_mock\",\"choices\":[]",
-                self.head
-            );
+            let _ = write!(buf, "{{\"id\":\"chatcmpl-{:016x}\",\"object\":\"chat.completion.chunk\",", self.id);
+            let _ = write!(buf, "{},\"system_fingerprint\":\"fp_mock\",\"choices\":[]", self.head);
             self.usage(buf, self.plan.total().saturating_mul(self.plan.choices));
             buf.push(b'}');
         });
@@ -306,13 +243,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes `,"usage":{…}`, truly or as `mode` has it. Without `reasoning` (embeddings) there is no output.
-pub fn write_usage(
-    out: &mut Vec<u8>,
-    mode: UsageMode,
-    prompt: &Prompt,
-    completion: u64,
-    reasoning: Option<u64>,
-) {
+pub fn write_usage(out: &mut Vec<u8>, mode: UsageMode, prompt: &Prompt, completion: u64, reasoning: Option<u64>) {
     if mode == UsageMode::Null {
         out.extend_from_slice(b",\"usage\":null");
         return;
@@ -333,22 +264,10 @@ pub fn write_usage(
         let _ = write!(out, "\"total_tokens\":{total}}}");
         return;
     };
-    let _ = write!(
-        out,
-        "\"completion_tokens\":{},\"total_tokens\":{total},",
-        say(completion)
-    );
+    let _ = write!(out, "\"completion_tokens\":{},\"total_tokens\":{total},", say(completion));
     let (cached, written) = (say(prompt.cached), say(prompt.cache_write));
-    let _ = write!(
-        out,
-        "\"prompt_tokens_details\":{{\"cached_tokens\":{cached},\"cache_write_tokens\":{written},"
-    );
-    let _ = write!(
-        out,
-        "\"audio_tokens\":0}},\"completion_tokens_details\":{{\"reasoning_tokens\":{},",
-        say(reasoning)
-    );
-    out.extend_from_slice(
-        b"\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
-    );
+    let _ = write!(out, "\"prompt_tokens_details\":{{\"cached_tokens\":{cached},\"cache_write_tokens\":{written},");
+    let _ =
+        write!(out, "\"audio_tokens\":0}},\"completion_tokens_details\":{{\"reasoning_tokens\":{},", say(reasoning));
+    out.extend_from_slice(b"\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");
 }

@@ -72,11 +72,7 @@ impl Model {
     /// runs (and is reported) as default.
     pub fn rates(&self, tier: Tier, prompt_tokens: u64) -> (Rates, Tier) {
         let is_long = prompt_tokens > LONG_ABOVE;
-        let list = if is_long {
-            self.long.unwrap_or(self.base)
-        } else {
-            self.base
-        };
+        let list = if is_long { self.long.unwrap_or(self.base) } else { self.base };
         match tier {
             Tier::Priority => match self.priority {
                 Some(normal) if is_long => (self.priority_long.unwrap_or(normal), tier),
@@ -109,12 +105,7 @@ fn without_date(name: &str) -> &str {
 }
 
 const fn r(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Rates {
-    Rates {
-        input,
-        output,
-        cache_read,
-        cache_write,
-    }
+    Rates { input, output, cache_read, cache_write }
 }
 
 /// No tiers, no long rates; the table below overrides what a model has.
@@ -132,26 +123,11 @@ const PLAIN: Model = Model {
     ultrafast: false,
 };
 /// The families since gpt-5.6.
-const SIX: Model = Model {
-    context: 922_000,
-    reasoning: true,
-    writes_cache: true,
-    flex: true,
-    ..PLAIN
-};
+const SIX: Model = Model { context: 922_000, reasoning: true, writes_cache: true, flex: true, ..PLAIN };
 /// gpt-5 up to gpt-5.5.
-const FIVE: Model = Model {
-    context: 272_000,
-    reasoning: true,
-    flex: true,
-    ..PLAIN
-};
+const FIVE: Model = Model { context: 272_000, reasoning: true, flex: true, ..PLAIN };
 /// Embedding models.
-const EMBED: Model = Model {
-    context: 300_000,
-    max_output: 0,
-    ..PLAIN
-};
+const EMBED: Model = Model { context: 300_000, max_output: 0, ..PLAIN };
 
 /// The list. Columns of `r`: input, output, cache read, cache write. Models without a price for cache
 /// writes (or reads) bill those tokens as input.
@@ -238,11 +214,7 @@ pub static MODELS: [Model; 22] = [
         priority: Some(r(1_500_000, 9_000_000, 150_000, 1_500_000)),
         ..FIVE
     },
-    Model {
-        name: "gpt-5.4-nano",
-        base: r(200_000, 1_250_000, 20_000, 200_000),
-        ..FIVE
-    },
+    Model { name: "gpt-5.4-nano", base: r(200_000, 1_250_000, 20_000, 200_000), ..FIVE },
     Model {
         name: "gpt-5",
         base: r(1_250_000, 10_000_000, 125_000, 1_250_000),
@@ -255,11 +227,7 @@ pub static MODELS: [Model; 22] = [
         priority: Some(r(450_000, 3_600_000, 45_000, 450_000)),
         ..FIVE
     },
-    Model {
-        name: "gpt-5-nano",
-        base: r(50_000, 400_000, 5_000, 50_000),
-        ..FIVE
-    },
+    Model { name: "gpt-5-nano", base: r(50_000, 400_000, 5_000, 50_000), ..FIVE },
     Model {
         name: "gpt-4.1",
         context: 1_047_576,
@@ -310,16 +278,8 @@ pub static MODELS: [Model; 22] = [
         flex: true,
         ..PLAIN
     },
-    Model {
-        name: "text-embedding-3-small",
-        base: r(20_000, 0, 20_000, 20_000),
-        ..EMBED
-    },
-    Model {
-        name: "text-embedding-3-large",
-        base: r(130_000, 0, 130_000, 130_000),
-        ..EMBED
-    },
+    Model { name: "text-embedding-3-small", base: r(20_000, 0, 20_000, 20_000), ..EMBED },
+    Model { name: "text-embedding-3-large", base: r(130_000, 0, 130_000, 130_000), ..EMBED },
 ];
 
 #[cfg(test)]
@@ -329,18 +289,8 @@ mod tests {
     #[test]
     fn names_with_and_without_date() {
         assert_eq!(find("gpt-4o-mini").unwrap().1.name, "gpt-4o-mini");
-        assert_eq!(
-            find("gpt-4o-mini-2026-01-01").unwrap().1.name,
-            "gpt-4o-mini"
-        );
-        for name in [
-            "",
-            "gpt",
-            "gpt-4o-mini-2026-1-1",
-            "gpt-4o-",
-            "-2026-01-01",
-            "é-2026-01-01",
-        ] {
+        assert_eq!(find("gpt-4o-mini-2026-01-01").unwrap().1.name, "gpt-4o-mini");
+        for name in ["", "gpt", "gpt-4o-mini-2026-1-1", "gpt-4o-", "-2026-01-01", "é-2026-01-01"] {
             assert!(find(name).is_none(), "{name}");
         }
     }
@@ -348,18 +298,9 @@ mod tests {
     #[test]
     fn tiers_and_long_context() {
         let sol = find("gpt-6-sol").unwrap().1;
-        assert_eq!(
-            sol.rates(Tier::Default, 272_000).0,
-            r(2_000_000, 10_000_000, 200_000, 2_500_000)
-        );
-        assert_eq!(
-            sol.rates(Tier::Default, 272_001).0,
-            r(4_000_000, 15_000_000, 400_000, 5_000_000)
-        );
-        assert_eq!(
-            sol.rates(Tier::Priority, 1).0,
-            r(4_000_000, 20_000_000, 400_000, 5_000_000)
-        );
+        assert_eq!(sol.rates(Tier::Default, 272_000).0, r(2_000_000, 10_000_000, 200_000, 2_500_000));
+        assert_eq!(sol.rates(Tier::Default, 272_001).0, r(4_000_000, 15_000_000, 400_000, 5_000_000));
+        assert_eq!(sol.rates(Tier::Priority, 1).0, r(4_000_000, 20_000_000, 400_000, 5_000_000));
         assert_eq!(sol.rates(Tier::Priority, 272_001).0.output, 30_000_000);
         assert_eq!(sol.rates(Tier::Flex, 1).0.output, 5_000_000);
         assert_eq!(sol.rates(Tier::Ultrafast, 1).1, Tier::Default);
@@ -367,9 +308,6 @@ mod tests {
         assert_eq!(astra.rates(Tier::Ultrafast, 1).0.output, 300_000_000);
         assert_eq!(astra.rates(Tier::Ultrafast, 272_001).0.input, 120_000_000);
         let nano = find("gpt-5-nano").unwrap().1;
-        assert_eq!(
-            nano.rates(Tier::Priority, 1),
-            (r(50_000, 400_000, 5_000, 50_000), Tier::Default)
-        );
+        assert_eq!(nano.rates(Tier::Priority, 1), (r(50_000, 400_000, 5_000, 50_000), Tier::Default));
     }
 }

@@ -260,15 +260,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_loud() {
-        for text in [
-            "tokns=1",
-            "tokens=-1",
-            "tokens=99999999999",
-            "crlf=2",
-            "usage=odd",
-            "leave=",
-            "model_as=",
-        ] {
+        for text in ["tokns=1", "tokens=-1", "tokens=99999999999", "crlf=2", "usage=odd", "leave=", "model_as="] {
             assert!(Script::parse(text).is_err(), "{text}");
         }
         assert_eq!(Script::parse(" ; ;"), Ok(Script::default()));
@@ -281,19 +273,14 @@ mod tests {
                    model_as=x;error_at=1;die_at=1;die_before=1;truncate=1;big=1;endless=1;gzip=1;redirect=1;tool_call=1;\
                    no_done=1;hang=1;delay_headers_ms=1;large_event=1;unicode=1;leave=stop";
         Script::parse(all).unwrap();
-        for mode in
-            "none zero negative twice small huge nan null after_done cumulative honest".split(' ')
-        {
+        for mode in "none zero negative twice small huge nan null after_done cumulative honest".split(' ') {
             Script::parse(&format!("usage={mode}")).unwrap();
         }
     }
 
     #[test]
     fn marker_is_found_inside_text() {
-        assert_eq!(
-            Script::marker("hi [[mock tokens=3;crlf=1]] there"),
-            Some(" tokens=3;crlf=1")
-        );
+        assert_eq!(Script::marker("hi [[mock tokens=3;crlf=1]] there"), Some(" tokens=3;crlf=1"));
         assert_eq!(Script::marker("hi [[mock tokens=3"), None);
     }
 }

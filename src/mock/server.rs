@@ -24,11 +24,7 @@ const BACKLOG: u32 = 8192;
 
 /// Binds with a long backlog.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
@@ -79,10 +75,7 @@ async fn answer(app: &App, request: Request<HyperBody>) -> io::Result<Reply> {
     }
     let Some(body) = read(body).await? else {
         let message = "The request body is larger than 64 MiB.";
-        return Ok(error_reply(
-            app,
-            &ApiError::bad("", None, message).with_status(413),
-        ));
+        return Ok(error_reply(app, &ApiError::bad("", None, message).with_status(413)));
     };
     app.books.request(parts.method == hyper::Method::POST);
     let info = app.log.add(&parts, &body);

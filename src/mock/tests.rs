@@ -28,21 +28,13 @@ impl Answered {
     /// The data of each event, whatever the framing.
     fn events(&self) -> Vec<String> {
         let text = self.text().replace("\r\n", "\n");
-        let data = |line: &str| {
-            line.strip_prefix("data:")
-                .map(|d| d.trim_start().to_owned())
-        };
-        text.split("\n\n")
-            .flat_map(|event| event.lines().filter_map(data).collect::<Vec<_>>())
-            .collect()
+        let data = |line: &str| line.strip_prefix("data:").map(|d| d.trim_start().to_owned());
+        text.split("\n\n").flat_map(|event| event.lines().filter_map(data).collect::<Vec<_>>()).collect()
     }
 
     /// The streamed text of one choice.
     fn streamed(&self, choice: usize) -> String {
-        let chunks = self
-            .events()
-            .into_iter()
-            .filter_map(|e| serde_json::from_str::<Value>(&e).ok());
+        let chunks = self.events().into_iter().filter_map(|e| serde_json::from_str::<Value>(&e).ok());
         chunks
             .flat_map(|c| c["choices"].as_array().cloned().unwrap_or_default())
             .filter(|c| c["index"] == choice)
@@ -52,9 +44,7 @@ impl Answered {
 }
 
 async fn mock() -> MockHandle {
-    start(([127, 0, 0, 1], 0).into(), MockConfig::default())
-        .await
-        .unwrap()
+    start(([127, 0, 0, 1], 0).into(), MockConfig::default()).await.unwrap()
 }
 
 fn raw_request(method: &str, path: &str, body: &str, script: &str) -> String {
@@ -75,71 +65,39 @@ async fn send(mock: &MockHandle, request: &str) -> Answered {
 
 fn decode(bytes: &[u8]) -> Answered {
     let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
-        return Answered {
-            status: 0,
-            head: String::new(),
-            body: Vec::new(),
-            is_whole: false,
-        };
+        return Answered { status: 0, head: String::new(), body: Vec::new(), is_whole: false };
     };
     let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
     let status = head[9..12].parse().unwrap();
     let mut rest = &bytes[at + 4..];
     if let Some(length) = head.split("content-length: ").nth(1) {
         let length: usize = length.lines().next().unwrap().parse().unwrap();
-        return Answered {
-            status,
-            head,
-            is_whole: rest.len() == length,
-            body: rest.to_vec(),
-        };
+        return Answered { status, head, is_whole: rest.len() == length, body: rest.to_vec() };
     }
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
         let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
         if size == 0 || rest.len() < end + 4 + size {
-            return Answered {
-                status,
-                head,
-                body,
-                is_whole: size == 0,
-            };
+            return Answered { status, head, body, is_whole: size == 0 };
         }
         body.extend_from_slice(&rest[end + 2..end + 2 + size]);
         rest = &rest[end + 4 + size..];
     }
-    Answered {
-        status,
-        head,
-        body,
-        is_whole: false,
-    }
+    Answered { status, head, body, is_whole: false }
 }
 
 fn chat(extra: Value) -> String {
-    let mut body =
-        json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "12345678" }] });
-    body.as_object_mut()
-        .unwrap()
-        .extend(extra.as_object().unwrap().clone());
+    let mut body = json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "two words" }] });
+    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     body.to_string()
 }
 
 async fn ask(mock: &MockHandle, extra: Value, script: &str) -> Answered {
-    send(
-        mock,
-        &raw_request("POST", "/v1/chat/completions", &chat(extra), script),
-    )
-    .await
+    send(mock, &raw_request("POST", "/v1/chat/completions", &chat(extra), script)).await
 }
 
 async fn stream(mock: &MockHandle, script: &str) -> Answered {
-    ask(
-        mock,
-        json!({ "stream": true, "stream_options": { "include_usage": true } }),
-        script,
-    )
-    .await
+    ask(mock, json!({ "stream": true, "stream_options": { "include_usage": true } }), script).await
 }
 
 async fn at_rest(mock: &MockHandle) -> InvoiceSnapshot {
@@ -154,14 +112,8 @@ async fn at_rest(mock: &MockHandle) -> InvoiceSnapshot {
 }
 
 fn usage(answer: &Answered) -> Vec<Value> {
-    let events = answer
-        .events()
-        .into_iter()
-        .filter_map(|e| serde_json::from_str::<Value>(&e).ok());
-    events
-        .map(|e| e["usage"].clone())
-        .filter(|u| !u.is_null())
-        .collect()
+    let events = answer.events().into_iter().filter_map(|e| serde_json::from_str::<Value>(&e).ok());
+    events.map(|e| e["usage"].clone()).filter(|u| !u.is_null()).collect()
 }
 
 #[tokio::test]
@@ -174,27 +126,16 @@ async fn plain_call_is_answered_and_billed_by_hand() {
     assert_eq!(body["model"], "gpt-4o-mini-2026-01-01");
     assert_eq!(body["service_tier"], "default");
     assert_eq!(body["choices"][0]["finish_reason"], "stop");
-    let text = body["choices"][0]["message"]["content"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let text = body["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
     assert_eq!(bpe_openai::o200k_base().count(&text), 7);
-    // 8 bytes are 2 tokens, 3 for the message, 3 more.
+    // Two words are 2 tokens, 3 for the message, 3 more.
     assert_eq!(body["usage"]["prompt_tokens"], 8);
     assert_eq!(body["usage"]["completion_tokens"], 7);
     assert_eq!(body["usage"]["total_tokens"], 15);
     let invoice = mock.invoice();
     // 8 x 150 and 7 x 600 nano-dollars.
     assert_eq!(invoice.invoice_nano, 1_200 + 4_200);
-    assert_eq!(
-        (
-            invoice.calls,
-            invoice.posts,
-            invoice.in_flight,
-            invoice.aborted
-        ),
-        (1, 1, 0, 0)
-    );
+    assert_eq!((invoice.calls, invoice.posts, invoice.in_flight, invoice.aborted), (1, 1, 0, 0));
     assert_eq!(invoice.last[0].authorization, "sk-test-1");
     assert_eq!(invoice.last[0].path, "/v1/chat/completions");
 }
@@ -203,14 +144,8 @@ async fn plain_call_is_answered_and_billed_by_hand() {
 async fn same_request_same_bytes() {
     let mock = mock().await;
     for script in ["", "chunk=3"] {
-        assert_eq!(
-            ask(&mock, json!({}), script).await.body,
-            ask(&mock, json!({}), script).await.body
-        );
-        assert_eq!(
-            stream(&mock, script).await.body,
-            stream(&mock, script).await.body
-        );
+        assert_eq!(ask(&mock, json!({}), script).await.body, ask(&mock, json!({}), script).await.body);
+        assert_eq!(stream(&mock, script).await.body, stream(&mock, script).await.body);
     }
     let other = ask(&mock, json!({ "seed": 2 }), "").await;
     assert_ne!(ask(&mock, json!({}), "").await.body, other.body);
@@ -223,17 +158,8 @@ async fn stream_says_what_the_plain_answer_says_in_every_framing() {
     let text = first.streamed(0);
     assert_eq!(bpe_openai::o200k_base().count(&text), 20);
     assert!(first.head.contains("text/event-stream") && first.is_whole);
-    let framings = [
-        "crlf=1",
-        "comment=1",
-        "nospace=1",
-        "split=1",
-        "split=7",
-        "burst=4",
-        "chunk=6",
-        "rate=2000",
-        "empty_choices",
-    ];
+    let framings =
+        ["crlf=1", "comment=1", "nospace=1", "split=1", "split=7", "burst=4", "chunk=6", "rate=2000", "empty_choices"];
     for framing in framings {
         let answer = stream(&mock, &format!("tokens=20;{framing}")).await;
         assert_eq!(answer.streamed(0), text, "{framing}");
@@ -262,11 +188,7 @@ async fn usage_only_if_asked_for() {
 #[tokio::test]
 async fn usage_lies_and_the_invoice_does_not() {
     let mock = mock().await;
-    let numbers = |u: &[Value]| {
-        u.iter()
-            .map(|u| u["completion_tokens"].clone())
-            .collect::<Vec<_>>()
-    };
+    let numbers = |u: &[Value]| u.iter().map(|u| u["completion_tokens"].clone()).collect::<Vec<_>>();
     let cases = [
         ("none", json!([])),
         ("zero", json!([0])),
@@ -285,9 +207,7 @@ async fn usage_lies_and_the_invoice_does_not() {
         assert_eq!(answer.text().contains("NaN"), *mode == "nan");
         let is_done_last = answer.events().last().unwrap() == "[DONE]";
         assert_eq!(is_done_last, *mode != "after_done");
-        let plain = ask(&mock, json!({}), &format!("tokens=5;usage={mode}"))
-            .await
-            .text();
+        let plain = ask(&mock, json!({}), &format!("tokens=5;usage={mode}")).await.text();
         let copies = plain.matches("\"usage\"").count();
         assert_eq!(
             copies,
@@ -299,47 +219,27 @@ async fn usage_lies_and_the_invoice_does_not() {
             "{mode}"
         );
     }
-    assert_eq!(
-        at_rest(&mock).await.completion_tokens,
-        2 * 5 * cases.len() as u64
-    );
+    assert_eq!(at_rest(&mock).await.completion_tokens, 2 * 5 * cases.len() as u64);
 }
 
 #[tokio::test]
 async fn limits_choices_reasoning_and_disobedience() {
     let mock = mock().await;
-    let body = ask(&mock, json!({ "max_tokens": 4, "n": 3 }), "tokens=9")
-        .await
-        .json();
+    let body = ask(&mock, json!({ "max_tokens": 4, "n": 3 }), "tokens=9").await.json();
     assert_eq!(body["usage"]["completion_tokens"], 12);
     assert_eq!(body["choices"].as_array().unwrap().len(), 3);
     assert_eq!(body["choices"][2]["finish_reason"], "length");
-    let body = ask(&mock, json!({ "max_tokens": 4 }), "tokens=9;obey=0")
-        .await
-        .json();
+    let body = ask(&mock, json!({ "max_tokens": 4 }), "tokens=9;obey=0").await.json();
     assert_eq!(body["usage"]["completion_tokens"], 9);
-    let body = ask(
-        &mock,
-        json!({ "max_completion_tokens": 6 }),
-        "tokens=9;reasoning=7;cached=3;cache_write=2",
-    )
-    .await
-    .json();
+    let body =
+        ask(&mock, json!({ "max_completion_tokens": 6 }), "tokens=9;reasoning=7;cached=3;cache_write=2").await.json();
     assert_eq!(body["choices"][0]["message"]["content"], "");
-    assert_eq!(
-        body["usage"]["completion_tokens_details"]["reasoning_tokens"],
-        6
-    );
+    assert_eq!(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 6);
     assert_eq!(
         body["usage"]["prompt_tokens_details"],
         json!({ "cached_tokens": 3, "cache_write_tokens": 2, "audio_tokens": 0 })
     );
-    let answer = ask(
-        &mock,
-        json!({ "n": 2, "stream": true }),
-        "tokens=9;reasoning=4",
-    )
-    .await;
+    let answer = ask(&mock, json!({ "n": 2, "stream": true }), "tokens=9;reasoning=4").await;
     assert_eq!(bpe_openai::o200k_base().count(&answer.streamed(1)), 5);
     assert_ne!(answer.streamed(0), answer.streamed(1));
     assert_eq!(at_rest(&mock).await.completion_tokens, 12 + 9 + 6 + 18);
@@ -348,67 +248,36 @@ async fn limits_choices_reasoning_and_disobedience() {
 #[tokio::test]
 async fn tiers_models_and_tools() {
     let mock = mock().await;
-    let body = ask(&mock, json!({ "service_tier": "priority" }), "tokens=1")
-        .await
-        .json();
+    let body = ask(&mock, json!({ "service_tier": "priority" }), "tokens=1").await.json();
     assert_eq!(body["service_tier"], "priority");
     assert_eq!(mock.invoice().invoice_nano, 8 * 250 + 1_000);
     mock.reset();
-    let body = ask(
-        &mock,
-        json!({}),
-        "tokens=1;model_as=gpt-4o-2024-08-06;tier=priority",
-    )
-    .await
-    .json();
+    let body = ask(&mock, json!({}), "tokens=1;model_as=gpt-4o-2024-08-06;tier=priority").await.json();
     assert_eq!(body["model"], "gpt-4o-2024-08-06");
     assert_eq!(mock.invoice().invoice_nano, 8 * 4_250 + 17_000);
     assert_eq!(mock.invoice().last[0].billed_model, "gpt-4o");
     let tools = json!([{ "type": "function", "function": { "name": "look", "parameters": {} } }]);
-    let body = ask(&mock, json!({ "tools": tools }), "tool_call=1;tokens=4")
-        .await
-        .json();
+    let body = ask(&mock, json!({ "tools": tools }), "tool_call=1;tokens=4").await.json();
     assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
-    let arguments = body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let arguments =
+        body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned();
     assert!(serde_json::from_str::<Value>(&arguments).unwrap()["text"].is_string());
-    let answer = ask(
-        &mock,
-        json!({ "tools": tools, "stream": true }),
-        "tool_call=1;tokens=4",
-    )
-    .await;
+    let answer = ask(&mock, json!({ "tools": tools, "stream": true }), "tool_call=1;tokens=4").await;
     let pieces: String = answer
         .events()
         .iter()
         .filter_map(|e| serde_json::from_str::<Value>(e).ok())
-        .filter_map(|c| {
-            c["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"]
-                .as_str()
-                .map(str::to_owned)
-        })
+        .filter_map(|c| c["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_owned))
         .collect();
     assert!(serde_json::from_str::<Value>(&pieces).unwrap()["text"].is_string());
 }
 
 #[tokio::test]
 async fn caller_leaves_in_both_modes() {
-    for (leave, is_streamed) in [
-        ("stop", true),
-        ("complete", true),
-        ("stop", false),
-        ("complete", false),
-    ] {
+    for (leave, is_streamed) in [("stop", true), ("complete", true), ("stop", false), ("complete", false)] {
         let mock = mock().await;
         let script = format!("tokens=200;rate=400;leave={leave}");
-        let request = raw_request(
-            "POST",
-            "/v1/chat/completions",
-            &chat(json!({ "stream": is_streamed })),
-            &script,
-        );
+        let request = raw_request("POST", "/v1/chat/completions", &chat(json!({ "stream": is_streamed })), &script);
         let mut socket = TcpStream::connect(mock.addr).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -432,10 +301,7 @@ async fn endless_ends_when_nobody_reads() {
         let script = format!("endless=1;rate=1000;leave={leave}");
         let body = chat(json!({ "stream": true, "max_tokens": 5 }));
         let mut socket = TcpStream::connect(mock.addr).await.unwrap();
-        socket
-            .write_all(raw_request("POST", "/v1/chat/completions", &body, &script).as_bytes())
-            .await
-            .unwrap();
+        socket.write_all(raw_request("POST", "/v1/chat/completions", &body, &script).as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         drop(socket);
         if leave == "complete" {
@@ -476,10 +342,7 @@ async fn accidents() {
     let answer = stream(&mock, "tokens=9;die_at=4").await;
     assert_eq!(bpe_openai::o200k_base().count(&answer.streamed(0)), 4);
     assert!(!answer.is_whole);
-    assert_eq!(
-        ask(&mock, json!({}), "tokens=9;error_at=4").await.status,
-        500
-    );
+    assert_eq!(ask(&mock, json!({}), "tokens=9;error_at=4").await.status, 500);
     assert_eq!(ask(&mock, json!({}), "tokens=9;die_at=4").await.status, 0);
     let invoice = at_rest(&mock).await;
     assert_eq!((invoice.completion_tokens, invoice.aborted), (16, 4));
@@ -494,69 +357,33 @@ async fn accidents() {
 #[tokio::test]
 async fn errors_are_free_unless_billed() {
     let mock = mock().await;
-    for (script, status) in [
-        ("status=429", 429),
-        ("status=500", 500),
-        ("html=1", 502),
-        ("redirect=1", 307),
-        ("die_before=1", 0),
-    ] {
-        assert_eq!(
-            ask(&mock, json!({}), script).await.status,
-            status,
-            "{script}"
-        );
+    for (script, status) in
+        [("status=429", 429), ("status=500", 500), ("html=1", 502), ("redirect=1", 307), ("die_before=1", 0)]
+    {
+        assert_eq!(ask(&mock, json!({}), script).await.status, status, "{script}");
     }
-    assert!(
-        ask(&mock, json!({}), "redirect=1")
-            .await
-            .head
-            .contains("location: /redirected")
-    );
+    assert!(ask(&mock, json!({}), "redirect=1").await.head.contains("location: /redirected"));
     assert_eq!((mock.invoice().calls, mock.invoice().posts), (0, 6));
-    for script in [
-        "status=500;billed=1;tokens=6",
-        "die_before=1;billed=1;tokens=6",
-        "html=1;billed=1;tokens=6;rate=100",
-    ] {
+    for script in
+        ["status=500;billed=1;tokens=6", "die_before=1;billed=1;tokens=6", "html=1;billed=1;tokens=6;rate=100"]
+    {
         ask(&mock, json!({}), script).await;
     }
-    assert_eq!(
-        ask(&mock, json!({}), "status=500;billed=1;tokens=6")
-            .await
-            .json()["usage"]["completion_tokens"],
-        6
-    );
+    assert_eq!(ask(&mock, json!({}), "status=500;billed=1;tokens=6").await.json()["usage"]["completion_tokens"], 6);
     assert_eq!(at_rest(&mock).await.completion_tokens, 24);
     let answer = ask(&mock, json!({}), "status=201;tokens=6").await;
-    assert_eq!(
-        (answer.status, at_rest(&mock).await.completion_tokens),
-        (201, 30)
-    );
+    assert_eq!((answer.status, at_rest(&mock).await.completion_tokens), (201, 30));
 }
 
 #[tokio::test]
 async fn hanging_and_headers_that_lie() {
     let mock = mock().await;
     let waiting = ask(&mock, json!({}), "hang=1");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(150), waiting)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(150), waiting).await.is_err());
     assert_eq!(mock.invoice().calls, 0);
-    assert!(
-        ask(&mock, json!({}), "gzip=1")
-            .await
-            .head
-            .contains("content-encoding: gzip")
-    );
+    assert!(ask(&mock, json!({}), "gzip=1").await.head.contains("content-encoding: gzip"));
     let dripping = ask(&mock, json!({}), "endless=1;tokens=4");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(150), dripping)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(150), dripping).await.is_err());
     assert_eq!(at_rest(&mock).await.last[1].completion_tokens, 4);
 }
 
@@ -565,10 +392,7 @@ async fn large_bodies_and_unicode() {
     let mock = mock().await;
     for is_streamed in [true, false] {
         let answer = ask(&mock, json!({ "stream": is_streamed }), "tokens=3;big=2").await;
-        assert!(
-            answer.body.len() > 2 << 20 && answer.is_whole,
-            "{is_streamed}"
-        );
+        assert!(answer.body.len() > 2 << 20 && answer.is_whole, "{is_streamed}");
     }
     mock.reset();
     let answer = stream(&mock, "tokens=3;large_event=100000;obey=0").await;
@@ -610,23 +434,12 @@ async fn invalid_requests_cost_nothing() {
         assert_eq!(answer.status, status, "{extra}");
         assert!(answer.json()["error"]["message"].is_string());
     }
-    assert_eq!(
-        ask(&mock, json!({}), "tokns=1").await.json()["error"]["code"],
-        "mock_script"
-    );
+    assert_eq!(ask(&mock, json!({}), "tokns=1").await.json()["error"]["code"], "mock_script");
     for body in ["", "{", "[]", "\u{0}", "{\"model\":\"gpt-4o\"}"] {
-        assert_eq!(
-            send(
-                &mock,
-                &raw_request("POST", "/v1/chat/completions", body, "")
-            )
-            .await
-            .status,
-            400
-        );
+        assert_eq!(send(&mock, &raw_request("POST", "/v1/chat/completions", body, "")).await.status, 400);
     }
-    let no_key = raw_request("POST", "/v1/chat/completions", &chat(json!({})), "")
-        .replace("Bearer sk-test-1", "Bearer ");
+    let no_key =
+        raw_request("POST", "/v1/chat/completions", &chat(json!({})), "").replace("Bearer sk-test-1", "Bearer ");
     assert_eq!(send(&mock, &no_key).await.status, 401);
     assert_eq!(mock.invoice().calls, 0);
 }
@@ -642,39 +455,19 @@ async fn routes_markers_and_control() {
         ("POST", "/v1//chat/completions", 404),
         ("GET", "/v1/chat/completions", 405),
     ] {
-        assert_eq!(
-            send(&mock, &raw_request(method, path, "", "")).await.status,
-            status,
-            "{path}"
-        );
+        assert_eq!(send(&mock, &raw_request(method, path, "", "")).await.status, status, "{path}");
     }
-    let body = json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "[[mock tokens=3]]" }] }] });
-    assert_eq!(
-        ask(&mock, body, "").await.json()["usage"]["completion_tokens"],
-        3
-    );
-    let invoice = send(&mock, &raw_request("GET", "/invoice", "", ""))
-        .await
-        .json();
+    let body =
+        json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "[[mock tokens=3]]" }] }] });
+    assert_eq!(ask(&mock, body, "").await.json()["usage"]["completion_tokens"], 3);
+    let invoice = send(&mock, &raw_request("GET", "/invoice", "", "")).await.json();
     assert_eq!(invoice["calls"], 1);
     assert_eq!(invoice["invoice_usd"].as_str().unwrap().len(), 11);
-    let log = send(&mock, &raw_request("GET", "/log", "", ""))
-        .await
-        .json();
+    let log = send(&mock, &raw_request("GET", "/log", "", "")).await.json();
     assert_eq!(log["requests"].as_array().unwrap().len(), 7);
     assert_eq!(log["requests"][6]["headers"][0], json!(["host", "mock"]));
-    assert!(
-        log["requests"][6]["body"]
-            .as_str()
-            .unwrap()
-            .contains("[[mock")
-    );
-    assert_eq!(
-        send(&mock, &raw_request("POST", "/reset", "", ""))
-            .await
-            .status,
-        200
-    );
+    assert!(log["requests"][6]["body"].as_str().unwrap().contains("[[mock"));
+    assert_eq!(send(&mock, &raw_request("POST", "/reset", "", "")).await.status, 200);
     assert_eq!((mock.invoice().posts, mock.invoice().invoice_nano), (0, 0));
     mock.shutdown();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -684,32 +477,13 @@ async fn routes_markers_and_control() {
 #[tokio::test]
 async fn embeddings_are_billed_by_their_input() {
     let mock = mock().await;
-    let ask = async |body: Value| {
-        send(
-            &mock,
-            &raw_request("POST", "/v1/embeddings", &body.to_string(), ""),
-        )
-        .await
-    };
+    let ask = async |body: Value| send(&mock, &raw_request("POST", "/v1/embeddings", &body.to_string(), "")).await;
     let body = json!({ "model": "text-embedding-3-small", "input": ["12345", [1, 2, 3]], "dimensions": 4 });
     let answer = ask(body).await.json();
-    assert_eq!(
-        answer["usage"],
-        json!({ "prompt_tokens": 4, "total_tokens": 4 })
-    );
+    assert_eq!(answer["usage"], json!({ "prompt_tokens": 4, "total_tokens": 4 }));
     assert_eq!(answer["data"][1]["embedding"].as_array().unwrap().len(), 4);
-    assert_eq!(mock.invoice().invoice_nano, 100);
-    let body =
-        json!({ "model": "text-embedding-3-large", "input": "x", "encoding_format": "base64" });
-    assert_eq!(
-        ask(body).await.json()["data"][0]["embedding"]
-            .as_str()
-            .unwrap()
-            .len(),
-        3072 * 4 / 3 * 4
-    );
-    assert_eq!(
-        ask(json!({ "model": "gpt-4o", "input": "x" })).await.status,
-        403
-    );
+    assert_eq!(mock.invoice().invoice_nano, 80);
+    let body = json!({ "model": "text-embedding-3-large", "input": "x", "encoding_format": "base64" });
+    assert_eq!(ask(body).await.json()["data"][0]["embedding"].as_str().unwrap().len(), 3072 * 4 / 3 * 4);
+    assert_eq!(ask(json!({ "model": "gpt-4o", "input": "x" })).await.status, 403);
 }

@@ -212,7 +212,12 @@ impl ModelPrice {
     }
 
     fn dearest(&self) -> &TierRates {
-        self.tiers.iter().map(|(_, rates)| rates).chain([&self.standard]).max_by_key(|r| r.short.output.max(r.short.input)).unwrap_or(&self.standard)
+        self.tiers
+            .iter()
+            .map(|(_, rates)| rates)
+            .chain([&self.standard])
+            .max_by_key(|r| r.short.output.max(r.short.input))
+            .unwrap_or(&self.standard)
     }
 }
 
@@ -236,4 +241,3 @@ impl Rates {
         }
     }
 }
-

@@ -86,6 +86,7 @@ async fn b21_a_minute_rolls_over_while_a_call_runs() {
     let key = world.key(&["--minute", "5", "--monthly", "10"]);
     // 20 tokens a second for 70 seconds: one full minute ends in between.
     let body = with(streamed("tokens=1400;rate=20;chunk=5"), json!({ "max_tokens": 1400 }));
+    early_in_the_minute().await;
     let live = world.live(&key, &body).await;
     let view = world.budget(&key).await;
     let resets = |view: &serde_json::Value| view["levels"][0]["windows"][0]["resets_at"].clone();

@@ -232,8 +232,9 @@ async fn c35_cut_under_burst_loses_nothing_that_was_metered() {
         let held = held(&live);
         let answer = live.finish().await;
         assert_cut(&answer);
+        // The last token of a text is certain only when the next one is seen.
         let got = words(&content(&answer));
-        assert!((400..=500).contains(&got), "burst {burst}: the client got {got} of the 500 that were paid for");
+        assert!((400..=502).contains(&got), "burst {burst}: the client got {got} of the 500 that were paid for");
         world.settled().await;
         assert_eq!(world.books(&key).await.spent, held);
         world.assert_limits_hold().await;

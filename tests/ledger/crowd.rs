@@ -47,7 +47,8 @@ async fn b15_a_random_crowd_leaves_true_books(mut lab: Lab) -> Result<()> {
             let most = rng.within(0, 120);
             let least = rng.below(most + 2);
             let mut ask = lab.ask(&format!("{task}-{call}"), key, least, most)?;
-            ask.session = if rng.chance(50) { session(&format!("s{}", rng.below(3)), Some(700), Some(90)) } else { None };
+            ask.session =
+                if rng.chance(50) { session(&format!("s{}", rng.below(3)), Some(700), Some(90)) } else { None };
             // Some are over before they are settled: the sweeps find them.
             ask.ttl_ms = if rng.chance(25) { 0 } else { 3_600_000 };
             asks.push(ask);
@@ -80,7 +81,9 @@ async fn one_of_many(ledger: Ledger, asks: Vec<Reserve>, mut rng: Rng) -> Result
             continue;
         }
         match ledger.reserve(&ask).await? {
-            Verdict::Held(held) => known.push(Known { at: ask.hold_ref(), granted: held.granted.nano(), charged: None }),
+            Verdict::Held(held) => {
+                known.push(Known { at: ask.hold_ref(), granted: held.granted.nano(), charged: None })
+            }
             Verdict::Refused(_) => {}
             other => bail!("a fresh reserve: {other:?}"),
         }
@@ -123,7 +126,8 @@ async fn settle(ledger: &Ledger, hold: &mut Known, rng: &mut Rng) -> Result<()> 
 /// Looks at all books until the crowd is done: none may be above its limit at any moment.
 async fn watch(ledger: Ledger, nodes: Vec<NodeId>, done: Arc<AtomicBool>) -> Result<u64> {
     let mut looks = 0;
-    while !done.load(Ordering::SeqCst) {
+    // At least once, also when the crowd is done before this task first runs.
+    loop {
         for id in &nodes {
             let status = ledger.status(id).await?;
             for row in status.windows {
@@ -132,9 +136,11 @@ async fn watch(ledger: Ledger, nodes: Vec<NodeId>, done: Arc<AtomicBool>) -> Res
             }
         }
         looks += 1;
+        if done.load(Ordering::SeqCst) {
+            return Ok(looks);
+        }
         tokio::task::yield_now().await;
     }
-    Ok(looks)
 }
 
 /// The books at the end, from the answers alone.

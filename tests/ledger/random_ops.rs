@@ -170,7 +170,7 @@ impl Run {
             _ => most,
         };
         let ttl_ms = match self.rng.below(20) {
-            0..8 => self.rng.within(1 * SECOND, 30 * SECOND),
+            0..8 => self.rng.within(SECOND, 30 * SECOND),
             8..14 => self.rng.within(MINUTE, 15 * MINUTE),
             14..19 => self.rng.within(HOUR, 3 * HOUR),
             _ => self.rng.within(2 * DAY, 40 * DAY),

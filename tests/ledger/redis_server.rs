@@ -47,7 +47,12 @@ impl Server {
         let dir = tempfile::tempdir()?;
         let (port, bus) = (free_port()?, free_port()?);
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(dir.path()).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        keeper.args(["-c", KEEPER, "keeper"]).arg(dir.path()).args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+        ]);
         keeper.args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]);
         if cluster {
             keeper.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use loopers::clock::Window;
 use loopers::ledger::{Edit, KeyRecord, LedgerError, Level, Limits, Node, NodeId, Overflow, Policy, State, Verdict};
+use loopers::money::Money;
 
 use crate::lab::{Lab, limits, nano, new_hash, same, session};
 
@@ -135,6 +136,12 @@ async fn names_and_hashes_are_new(mut lab: Lab) -> Result<()> {
     team.name = "fresh".into();
     lab.ledger().create_team(&team).await?;
     team.name = "third".into();
+    let above = nano(Money::COUNTER_MAX.nano() + 1);
+    let rich = lab.key_record("rich", None, Limits([None, None, None, None, Some(above)]))?;
+    conflict("a limit above every counter", lab.ledger().create_key(&rich).await)?;
+    ensure!(lab.ledger().node(&rich.id).await?.is_none(), "a refused key is a node");
+    let edit = Edit::Limits(vec![(Window::Daily, Some(above))]);
+    conflict("an edited limit above every counter", lab.ledger().edit(&known.id, &edit).await)?;
     conflict("a team's id", lab.ledger().create_team(&team).await)?;
     same("nodes", lab.ledger().nodes().await?.len(), 4)
 }
@@ -248,7 +255,9 @@ async fn b24_strange_session_ids_do_not_meet(mut lab: Lab) -> Result<()> {
     lab.key("bystander", None, limits(&[])).await?;
     let long = "y".repeat(5000);
     let mut taken = 0;
-    for (n, id) in ["", " ", "a b", "a\nb", "a\0b", "a,b", "{a}", "ä", "\"", "a:b:c", "*", &long].into_iter().enumerate() {
+    for (n, id) in
+        ["", " ", "a b", "a\nb", "a\0b", "a,b", "{a}", "ä", "\"", "a:b:c", "*", &long].into_iter().enumerate()
+    {
         let mut ask = lab.ask(&format!("hold-{n}"), "bot", 10, 10)?;
         ask.session = session(id, Some(10), Some(1));
         match lab.ledger().reserve(&ask).await {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use loopers::clock::Window;
-use loopers::ledger::{Charge, HoldRef, HoldState, Settled};
+use loopers::ledger::{Charge, HoldRef, HoldState, LedgerError, Settled};
 
 use crate::engines::Engine;
 use crate::lab::{Lab, limits, nano, same};
@@ -206,7 +206,36 @@ behaviours!(
     a_settlement_of_an_unknown_key_is_unknown,
     the_books_end_equal_to_the_charges,
     embedded_engines_stand_on_the_millisecond_of_expiry,
+    a_settlement_names_the_place_of_its_hold,
 );
+
+/// Another chain or session than the hold's changes nothing, whether the hold is open or expired.
+async fn a_settlement_names_the_place_of_its_hold(mut lab: Lab) -> Result<()> {
+    lab.team("org", None, limits(&[])).await?;
+    lab.key("bot", Some("org"), limits(&[])).await?;
+    lab.key("other", Some("org"), limits(&[])).await?;
+    lab.hold("a", "bot", 10).await?;
+    let right = lab.hold_ref("a")?;
+    let elsewhere = HoldRef { chain: lab.view("other")?.chain.clone(), ..right.clone() };
+    let in_session = HoldRef { session: Some("s".into()), ..right };
+    for state in ["open", "expired"] {
+        for at in [&elsewhere, &in_session] {
+            for charge in [Charge::Exact(nano(3)), Charge::Full] {
+                let answer = lab.ledger().settle(at, charge).await;
+                ensure!(matches!(answer, Err(LedgerError::Conflict(_))), "{state}: {answer:?}");
+            }
+        }
+        let books = if state == "open" { (0, 10) } else { (10, 0) };
+        same(state, lab.window("bot", Window::Monthly).await?, books)?;
+        same(state, lab.window("other", Window::Monthly).await?, (0, 0))?;
+        if state == "open" {
+            lab.now += 3_600_000;
+            lab.ledger().sweep(10).await?;
+        }
+    }
+    let corrected = Settled::Corrected { charged: nano(3), before: nano(10) };
+    same("the right place", lab.settle("a", Charge::Exact(nano(3))).await?, corrected)
+}
 
 /// Counters saturate at 2⁵³ − 1 and never wrap to something cheap.
 async fn counters_stay_at_the_largest(mut lab: Lab) -> Result<()> {

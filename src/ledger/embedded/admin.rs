@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Millis, Window};
-use crate::ledger::rules::{self, Counters};
+use crate::ledger::rules::{self, Counters, SessionBook};
 use crate::ledger::{
     Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Limits, Node, NodeId, NodeStatus,
     Reserve, SessionStatus, Standing, State, TeamRecord, Verdict, WindowStatus,
@@ -102,8 +102,9 @@ impl<S: Store> Books<S> {
         self.create(Node::Team(record.clone()), record.parent.as_ref())
     }
 
-    fn create(&mut self, node: Node, parent: Option<&NodeId>) -> Result<(), LedgerError> {
+    fn create(&mut self, mut node: Node, parent: Option<&NodeId>) -> Result<(), LedgerError> {
         let id = node.id().clone();
+        limits_of(&mut node).0.into_iter().try_for_each(check_limit)?;
         if let Some(parent) = parent {
             let found = self.store.node(parent)?.filter(|row| row.id().is_team());
             found.ok_or_else(|| LedgerError::NotFound(format!("there is no team {parent}")))?;
@@ -142,6 +143,7 @@ impl<S: Store> Books<S> {
             Edit::Limits(changes) => {
                 let limits = limits_of(&mut record);
                 for (window, limit) in changes {
+                    check_limit(*limit)?;
                     limits.0[window.index()] = *limit;
                 }
             }
@@ -217,7 +219,7 @@ impl<S: Store> Books<S> {
         let tree = self.tree_of(key)?;
         let now = self.advance(&tree)?;
         let at = session_key(key, session);
-        let mut book = self.session_book(&at, now)?.unwrap_or_default();
+        let mut book = self.session_book(&at, now)?.unwrap_or_else(|| SessionBook::new(now));
         set_state(&mut book.state, state, session)?;
         book.used_at = now;
         self.store.put_session(&at, book);
@@ -282,6 +284,16 @@ fn limits_of(record: &mut Node) -> &mut Limits {
     match record {
         Node::Key(key) => &mut key.limits,
         Node::Team(team) => &mut team.limits,
+    }
+}
+
+/// No counter reaches a limit that is above where it stops.
+fn check_limit(limit: Option<Money>) -> Result<(), LedgerError> {
+    match limit {
+        Some(limit) if limit > Money::COUNTER_MAX => {
+            Err(LedgerError::Conflict(format!("a limit of {limit} USD is above what the ledger counts")))
+        }
+        _ => Ok(()),
     }
 }
 

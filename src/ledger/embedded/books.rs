@@ -93,7 +93,7 @@ impl<S: Store> Books<S> {
         let mut session = match &ask.session {
             Some(asked) => {
                 let at = (ask.view.key.id.clone(), asked.id.clone());
-                let book = self.session_book(&at, now)?.unwrap_or_default();
+                let book = self.session_book(&at, now)?.unwrap_or_else(|| SessionBook::new(now));
                 Some((at, book.tightened(asked)))
             }
             None => None,
@@ -110,7 +110,7 @@ impl<S: Store> Books<S> {
             book.take(granted, now);
         }
         let remaining = remaining(&chain, &session);
-        let live = live_hold(ask, &chain, granted, now);
+        let live = live_hold(ask, &chain, &session, granted, now);
         self.put(chain, session);
         self.store.put_hold(&key, Some(Hold::Live(Arc::new(live))));
         Ok(Verdict::Held(Held { granted, remaining, now }))
@@ -118,7 +118,7 @@ impl<S: Store> Books<S> {
 
     /// The answer to a reserve whose hold is open already.
     fn repeat(&mut self, live: &LiveHold, now: Millis, frame: &Frame) -> Result<Verdict, LedgerError> {
-        let (mut chain, session) = self.taken_from(&live.at, now)?;
+        let (mut chain, session) = self.taken_from(live, now)?;
         for row in &mut chain {
             row.counters = row.counters.rolled(frame);
         }
@@ -138,8 +138,9 @@ impl<S: Store> Books<S> {
         Ok((is_current && is_same).then_some(chain))
     }
 
-    /// The nodes and the session that a hold was taken from.
-    fn taken_from(&mut self, at: &HoldRef, now: Millis) -> Result<(Vec<NodeRow>, SessionStep), LedgerError> {
+    /// The nodes and the session that a hold was taken from. A session that was forgotten and began anew since is another.
+    fn taken_from(&mut self, live: &LiveHold, now: Millis) -> Result<(Vec<NodeRow>, SessionStep), LedgerError> {
+        let at = &live.at;
         let mut chain = Vec::with_capacity(at.chain.len());
         for id in &at.chain {
             let row = self.store.node(id)?;
@@ -148,7 +149,7 @@ impl<S: Store> Books<S> {
         let session = match (&at.session, at.chain.first()) {
             (Some(session), Some(key)) => {
                 let at = (key.clone(), session.clone());
-                self.session_book(&at, now)?.map(|book| (at, book))
+                self.session_book(&at, now)?.filter(|book| book.born == live.session_born).map(|book| (at, book))
             }
             _ => None,
         };
@@ -168,9 +169,16 @@ impl<S: Store> Books<S> {
     /// See [`crate::ledger::Ledger::settle`].
     pub fn settle(&mut self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         let tree = at.chain.last().ok_or_else(|| LedgerError::NotFound(format!("hold {} names no key", at.hold)))?;
-        let now = self.advance(tree)?;
+        let now = self.now(tree)?;
         let key = HoldKey::of(tree, &at.hold);
-        match self.hold(&key, now)? {
+        let hold = self.hold(&key, now)?;
+        if let Some(Hold::Live(live)) = &hold
+            && live.at != *at
+        {
+            return Err(LedgerError::Conflict(format!("the hold {} was taken from another place", at.hold)));
+        }
+        self.store.saw(tree, now);
+        match hold {
             None => {
                 self.put_settled(&key, Money::ZERO, now);
                 Ok(Settled::Unknown)
@@ -194,7 +202,7 @@ impl<S: Store> Books<S> {
 
     /// Ends an open hold: frees what it holds and charges the cost.
     fn charge(&mut self, live: &LiveHold, cost: Money, now: Millis) -> Result<(), LedgerError> {
-        let (mut chain, mut session) = self.taken_from(&live.at, now)?;
+        let (mut chain, mut session) = self.taken_from(live, now)?;
         for (row, starts) in chain.iter_mut().zip(&live.starts) {
             row.counters.charge(starts, live.amount, cost);
         }
@@ -207,7 +215,7 @@ impl<S: Store> Books<S> {
 
     /// Puts the true cost in the place of the full charge of an expired hold.
     fn correct(&mut self, key: &HoldKey, live: &LiveHold, cost: Money, now: Millis) -> Result<Settled, LedgerError> {
-        let (mut chain, mut session) = self.taken_from(&live.at, now)?;
+        let (mut chain, mut session) = self.taken_from(live, now)?;
         for (row, starts) in chain.iter_mut().zip(&live.starts) {
             row.counters.correct(starts, live.amount, cost);
         }
@@ -284,9 +292,10 @@ pub fn damaged(what: &str) -> LedgerError {
 }
 
 /// The hold of a reserve that was granted.
-fn live_hold(ask: &Reserve, chain: &[NodeRow], amount: Money, now: Millis) -> LiveHold {
+fn live_hold(ask: &Reserve, chain: &[NodeRow], session: &SessionStep, amount: Money, now: Millis) -> LiveHold {
     LiveHold {
         at: ask.hold_ref(),
+        session_born: session.as_ref().map_or(0, |(_, book)| book.born),
         starts: chain.iter().map(|row| row.counters.starts()).collect(),
         expired_until: None,
         amount,

@@ -128,7 +128,7 @@ pub fn read_counters(seq: i64, row: &[u8]) -> Option<Counters> {
 
 /// The books of a session with this name.
 pub fn write_session(name: &str, book: &SessionBook) -> Vec<u8> {
-    let mut row = Writer::new(80);
+    let mut row = Writer::new(82);
     row.money(book.spent);
     row.money(book.held);
     row.number(book.steps);
@@ -142,6 +142,7 @@ pub fn write_session(name: &str, book: &SessionBook) -> Vec<u8> {
     row.option(book.steps_limit);
     row.number(book.open);
     row.time(book.used_at);
+    row.time(book.born);
     row.finish(name.as_bytes())
 }
 
@@ -163,15 +164,17 @@ pub fn read_session(name: &str, row: &[u8]) -> Option<SessionBook> {
         steps_limit: row.option()?,
         open: row.number()?,
         used_at: row.time()?,
+        born: row.time()?,
     };
     row.end(book)
 }
 
 /// An open or expired hold.
 pub fn write_hold(key: &HoldKey, hold: &LiveHold) -> Vec<u8> {
-    let mut row = Writer::new(320);
+    let mut row = Writer::new(328);
     row.text(&hold.at.hold.0);
     row.text(hold.at.session.as_deref().unwrap_or(""));
+    row.time(hold.session_born);
     row.money(hold.amount);
     row.time(hold.expires_at);
     row.time(hold.expired_until.unwrap_or(Millis::MIN));
@@ -192,6 +195,7 @@ pub fn read_hold(key: &HoldKey, row: &[u8]) -> Option<LiveHold> {
     let hold = HoldId(row.text()?.into());
     // A session's name has at least one character.
     let session = Some(row.text()?).filter(|name| !name.is_empty()).map(Arc::from);
+    let session_born = row.time()?;
     let amount = row.money()?;
     let expires_at = row.time()?;
     let expired_until = Some(row.time()?).filter(|until| *until != Millis::MIN);
@@ -207,7 +211,8 @@ pub fn read_hold(key: &HoldKey, row: &[u8]) -> Option<LiveHold> {
         }
         starts.push(at);
     }
-    row.end(LiveHold { at: HoldRef { hold, chain, session }, starts, expired_until, amount, expires_at, note })
+    let at = HoldRef { hold, chain, session };
+    row.end(LiveHold { at, session_born, starts, expired_until, amount, expires_at, note })
 }
 
 #[cfg(test)]
@@ -221,6 +226,7 @@ mod tests {
                 chain: vec!["k_1".into(), "t_1".into()],
                 session: Some("s".into()),
             },
+            session_born: 11,
             starts: vec![[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]],
             expired_until: Some(9),
             amount: Money::from_nano(7),
@@ -239,8 +245,8 @@ mod tests {
         counters.take(Money::from_nano(3));
         assert_eq!(read_counters(4, &write_counters(4, &counters)), Some(counters));
         for state in [State::Active, State::Paused, State::Killed, State::Revoked] {
-            let book =
-                SessionBook { state, budget: Some(Money::from_nano(1)), steps: 3, open: 1, ..SessionBook::default() };
+            let budget = Some(Money::from_nano(1));
+            let book = SessionBook { state, budget, steps: 3, open: 1, used_at: 8, ..SessionBook::new(5) };
             assert_eq!(read_session("s", &write_session("s", &book)), Some(book));
         }
     }

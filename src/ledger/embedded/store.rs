@@ -104,6 +104,8 @@ pub enum Hold {
 pub struct LiveHold {
     /// Where it was taken from.
     pub at: HoldRef,
+    /// When its session began; 0 without one.
+    pub session_born: Millis,
     /// The window starts of each node of the chain.
     pub starts: Vec<[Millis; WINDOWS]>,
     /// When an expired one is forgotten; `None` while it is open.

@@ -118,7 +118,10 @@ impl RedisLedger {
             let owner = reply::optional_text(self.command(cmd("GET").arg(&name_key)).await?)?;
             if owner.as_deref() != Some(&*confirmed) {
                 self.forget(&new, &names).await?;
-                return Err(name_taken(&new));
+                return Err(match owner {
+                    Some(_) => name_taken(&new),
+                    None => LedgerError::Conflict(format!("another one took the hash or the name of `{}`", new.name)),
+                });
             }
         }
         self.finish(&node).await
@@ -179,14 +182,37 @@ impl RedisLedger {
     /// Points a hash to a chain, unless a key that exists has it.
     async fn claim_hash(&self, hash: &str, chain: &str) -> Result<(), LedgerError> {
         let key = names::hash(hash);
-        let owner = reply::optional_text(self.command(cmd("SET").arg(&key).arg(chain).arg("NX").arg("GET")).await?)?;
-        let Some(owner) = owner.filter(|owner| owner != chain) else { return Ok(()) };
-        let owner = shape::read_chain(&owner)?;
-        if self.load_made(&owner).await?.is_some_and(|loaded| has_hash(&loaded.node, hash)) {
-            return Err(LedgerError::Conflict("another key has this hash".into()));
+        // Every further round means that somebody else got ahead; each of them does so once.
+        loop {
+            let set = self.command(cmd("SET").arg(&key).arg(chain).arg("NX").arg("GET")).await?;
+            let Some(owner) = reply::optional_text(set)?.filter(|owner| owner != chain) else { return Ok(()) };
+            if self.keeps_hash(&shape::read_chain(&owner)?, hash).await? {
+                return Err(LedgerError::Conflict("another key has this hash".into()));
+            }
+            if self.swap(&key, &owner, Some(chain)).await? {
+                return Ok(());
+            }
         }
-        // Left behind by a key that never came to be or has another hash now.
-        self.command(cmd("SET").arg(&key).arg(chain)).await.map(drop)
+    }
+
+    /// Whether the key to which a hash points exists and has it. If not, it cannot come to be any more without claiming
+    /// the hash again: a name that it was about to confirm is taken from it.
+    async fn keeps_hash(&self, chain: &[NodeId], hash: &str) -> Result<bool, LedgerError> {
+        let (names, _) = tree_of(chain)?;
+        let Some(id) = chain.first() else { return Ok(false) };
+        // Without a node it never came to be; with another hash, it was rotated.
+        let Some(loaded) = self.load(&names, id).await?.filter(|loaded| has_hash(&loaded.node, hash)) else {
+            return Ok(false);
+        };
+        if loaded.made {
+            return Ok(true);
+        }
+        let name_key = names::name(id.is_team(), loaded.node.name());
+        if self.swap(&name_key, &format!("?{id}"), None).await? {
+            return Ok(false);
+        }
+        let owner = reply::optional_text(self.command(cmd("GET").arg(&name_key)).await?)?;
+        Ok(owner.as_deref() == Some(id.as_str()))
     }
 
     /// The last step of making a node: spares its readers a look at its name.
@@ -194,7 +220,7 @@ impl RedisLedger {
         self.command(cmd("HSET").arg(node).arg("m").arg("1")).await.map(drop)
     }
 
-    /// Removes a node whose name went to somebody else. It never counted.
+    /// Removes a node whose name or hash went to somebody else. It never counted.
     async fn forget(&self, new: &New<'_>, names: &Tree) -> Result<(), LedgerError> {
         if let Some(hash) = new.hash {
             self.swap(&names::hash(hash), &chain_text(&new.chain), None).await?;

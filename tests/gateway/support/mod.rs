@@ -67,3 +67,12 @@ pub fn env_number(name: &str, default: usize) -> usize {
         Err(_) => default,
     }
 }
+
+/// Waits until a minute of the clock has at least twenty seconds left, for tests that read a minute's books after a call.
+pub async fn early_in_the_minute() {
+    let second =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |at| at.as_secs() % 60);
+    while second() >= 40 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

@@ -262,7 +262,8 @@ fn a33_an_answer_of_any_size_passes_and_its_usage_is_read() {
         assert_eq!(observed.usage, Some(Usage { input: 9, ..Usage::default() }));
     }
     // A truncated body has no usage.
-    let (_, _, observed) = run(OpenAi.answer(route, &call, false, Ceiling::Certain(0)), &[&body.as_bytes()[..body.len() - 1]]);
+    let (_, _, observed) =
+        run(OpenAi.answer(route, &call, false, Ceiling::Certain(0)), &[&body.as_bytes()[..body.len() - 1]]);
     assert_eq!(observed.usage, None);
 }
 
