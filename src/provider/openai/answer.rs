@@ -294,25 +294,33 @@ impl Meter {
 
     /// True when the usage has fewer tokens than the text has words: worth a real count, which costs time.
     fn is_usage_below_its_words(&self) -> bool {
-        let words = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.words()));
+        let words = self.prose().fold(0, |sum: u64, text| sum.saturating_add(text.words()));
         self.observed.usage.is_some_and(|usage| usage.output.saturating_sub(usage.reasoning) < words)
     }
 
     /// A usage below the fewest tokens that can spell what was streamed is not true: what was streamed is charged.
     fn raise_to_what_was_seen(&mut self) {
-        let (Some(tokenizer), Some(usage)) = (self.price.tokenizer, &mut self.observed.usage) else { return };
+        let (Some(tokenizer), Some(usage)) = (self.price.tokenizer, self.observed.usage) else { return };
         let visible = usage.output.saturating_sub(usage.reasoning);
-        self.texts.iter_mut().for_each(|(_, text)| text.tighten(tokenizer));
-        let seen = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.bound()));
+        self.tighten(tokenizer);
+        let seen = self.prose().fold(0, |sum: u64, text| sum.saturating_add(text.bound()));
         if visible >= seen {
             return;
         }
         // A model may spell a text with fewer tokens than the tokenizer would, if rarely.
-        let fewest = self.texts.iter().fold(0, |sum: u64, (_, text)| sum.saturating_add(text.fewest(tokenizer)));
+        let fewest = self.prose().fold(0, |sum: u64, text| sum.saturating_add(text.fewest(tokenizer)));
         if visible < fewest {
             self.observed.odd_usage = true;
-            usage.output = usage.reasoning.saturating_add(seen.max(visible));
+            let output = usage.reasoning.saturating_add(seen.max(visible));
+            self.observed.usage = Some(Usage { output, ..usage });
         }
+    }
+
+    /// Texts that the model wrote as they stand. A tool call is not among them: the JSON that the API shows is its own rendering of what
+    /// the model wrote in fewer tokens, or in more.
+    fn prose(&self) -> impl Iterator<Item = &RunningText> {
+        let is_prose = |field| matches!(field, Field::Content | Field::Refusal | Field::Reasoning);
+        self.texts.iter().filter(move |(id, _)| is_prose(id.field)).map(|(_, text)| text)
     }
 }
 
