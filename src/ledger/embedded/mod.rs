@@ -1,6 +1,6 @@
 //! The embedded engine: the ledger in this process, over a SQLite file or memory.
 //!
-//! One state machine ([`books`]) decides; a store keeps its records. In a file, a thread of its own does the operations
+//! One state machine (`books`) decides; a store keeps its records. In a file, a thread of its own does the operations
 //! that wait in one transaction and answers them when that is on the disk, so a call never goes out on money that a
 //! crash could forget. One gateway claims the file; the command line works beside it through SQLite.
 
