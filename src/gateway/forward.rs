@@ -20,8 +20,6 @@ use crate::secret::Secret;
 const DNS_FRESH: Duration = Duration::from_secs(30);
 /// How long a look-up may take.
 const DNS_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an idle provider connection is kept: below what providers keep, so that none is reused while it dies.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Headers that never reach a provider: who the client is, how it got here, and what only concerns this hop.
 const DROPPED: [&str; 14] = [
@@ -103,7 +101,7 @@ pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<
     // Per read: it bounds the wait for the first byte. The gap between chunks is tightened once the answer started.
     options.read_timeout = Some(provider.first_byte_timeout.max(provider.between_chunks_timeout));
     options.write_timeout = Some(Duration::from_secs(30));
-    options.idle_timeout = Some(IDLE);
+    options.idle_timeout = Some(provider.keep_alive);
     Box::new(peer)
 }
 
