@@ -12,6 +12,7 @@ mod ending;
 mod forward;
 mod health;
 mod hold;
+mod http2;
 mod intake;
 mod keeper;
 mod refusal;
