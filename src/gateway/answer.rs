@@ -56,7 +56,8 @@ impl Meter {
         let observed = self.reader.observed(false);
         let usage = observed.usage?;
         let named = observed.model.as_deref().and_then(|model| prices.for_model(provider, model));
-        let price = named.unwrap_or(&self.price);
+        // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
+        let price = named.filter(|row| row.id != self.price.id).unwrap_or(&self.price);
         Some((price.cost(&usage, observed.tier).rounded_up(), usage))
     }
 

@@ -206,7 +206,7 @@ fn uplift_raises_every_rate() {
 #[test]
 fn a_row_explains_itself() {
     let table = builtin();
-    let text = PriceTable::explain(table.get("openai/gpt-5.4").unwrap());
+    let text = PriceTable::explain(table.get("openai/gpt-5.4").unwrap(), &call);
     // 1,000 × 2.5 + 1,000 × 15 per million = 0.0175 USD; flex half, priority double.
     for part in [
         "input 2.5, cache read 0.25",
