@@ -184,7 +184,8 @@ fn without_date(id: &str) -> Option<&str> {
     let (alias, date) = id.split_at_checked(id.len().checked_sub(11)?)?;
     let is_date =
         date.bytes().enumerate().all(|(at, b)| if matches!(at, 0 | 5 | 8) { b == b'-' } else { b.is_ascii_digit() });
-    is_date.then_some(alias)
+    // A name with two dates is nobody's snapshot.
+    (is_date && without_date(alias).is_none()).then_some(alias)
 }
 
 /// `openai/ft:gpt-4o-2024-08-06` for `openai/ft:gpt-4o-2024-08-06:acme::a1b2`.
