@@ -137,11 +137,11 @@ fn read_file(file: &Path, text: &str, errors: &mut Vec<PriceError>) -> Result<Ro
     };
     let (mut rows, mut seen) = (Rows::new(), HashSet::new());
     for (id, node) in models {
-        let at = lines::find(text, &[&id]);
         if !is_model_id(&id) {
             let problem =
                 "a row is named `provider/model`, e.g. `openai/gpt-5`, in letters, digits and `._:@/-`".into();
-            errors.push(error(at, &id, problem));
+            // Lines are looked for only where there is something to tell: that reads the whole text.
+            errors.push(error(lines::find(text, &[&id]), &id, problem));
             continue;
         }
         if !seen.insert(id.clone()) {
@@ -190,7 +190,7 @@ fn without_date(id: &str) -> Option<&str> {
 
 /// `openai/ft:gpt-4o-2024-08-06` for `openai/ft:gpt-4o-2024-08-06:acme::a1b2`.
 fn without_owner(id: &str) -> Option<&str> {
-    let base = id.find("/ft:")? + "/ft:".len();
+    let base = id.find("/ft:").filter(|_| is_model_id(id))? + "/ft:".len();
     let end = base + id.get(base..)?.find(':')?;
     id.get(..end)
 }

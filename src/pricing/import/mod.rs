@@ -131,9 +131,9 @@ impl Import {
     fn one(&mut self, theirs: &str, name: &str, value: Value<'_>) -> Result<Row, Refusal> {
         // The mode first: it is the plainest reason.
         let id = keys::row(theirs, name);
-        let (mut row, facts) = entry::read(id.clone().unwrap_or_default(), value).or_else(|refusal| match refusal {
-            Refusal::Mode(_) | Refusal::NoMode => Err(refusal),
-            other => Err(id.clone().err().unwrap_or(other)),
+        let (mut row, facts) = entry::read(id.clone().unwrap_or_default(), value).map_err(|refusal| match refusal {
+            Refusal::Mode(_) | Refusal::NoMode => refusal,
+            other => id.clone().err().unwrap_or(other),
         })?;
         id?;
         if row.standard(Meter::Input).is_none() {
