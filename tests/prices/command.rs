@@ -25,7 +25,7 @@ fn an_import_can_be_used_at_once() {
     );
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert!(made.stdout.is_empty() && text(&made.stderr).contains("69 entries, 51 rows"), "{}", text(&made.stderr));
-    std::fs::write(dir.path().join("loopers.yaml"), "ledger: memory:\nprices: [mine.yaml]\n").unwrap();
+    std::fs::write(dir.path().join("loopers.yaml"), "ledger: \"memory:\"\nprices: [mine.yaml]\n").unwrap();
     let check: Value = serde_json::from_slice(&run(dir.path(), &["check", "--json"]).stdout).unwrap();
     assert_eq!((&check["models"], &check["ok"]), (&51.into(), &true.into()));
     let show =

@@ -78,10 +78,13 @@ fn is_near(rate: loopers::money::Rate, per_token: f64) -> bool {
     (rate - per_token * 1e6).abs() <= rate.abs() * 1e-9
 }
 
+/// A field of the file, and where it arrives.
+type Meter = (&'static str, fn(&Rates) -> loopers::money::Rate);
+
 #[test]
 fn every_price_of_the_file_arrives_in_its_meter() {
     let entries = entries();
-    let meters: [(&str, fn(&Rates) -> loopers::money::Rate); 11] = [
+    let meters: [Meter; 11] = [
         ("input_cost_per_token", |rates| rates.input),
         ("output_cost_per_token", |rates| rates.output),
         ("output_cost_per_reasoning_token", |rates| rates.reasoning),
