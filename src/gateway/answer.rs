@@ -55,8 +55,11 @@ impl Meter {
     pub fn reported_cost(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
         let observed = self.reader.observed(false);
         let usage = observed.usage?;
-        let row =
-            |model: Option<&str>| model.and_then(|model| prices.for_model(provider, model)).unwrap_or(&self.call.price);
+        let row = |model: Option<&str>| {
+            let named = model.and_then(|model| prices.for_model(provider, model));
+            // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
+            named.filter(|row| row.id != self.call.price.id).unwrap_or(&self.call.price)
+        };
         let own = row(observed.model.as_deref()).cost_scaled(&usage, observed.tier, observed.thousandths);
         let cost = observed.others.iter().fold(own.and(ExactCost::of(observed.fees)), |sum, line| {
             sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))
