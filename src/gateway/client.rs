@@ -237,8 +237,9 @@ impl ClientStream {
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            HeadHold::Release(line) => match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(end) => drop(self.kept.splice(end..end, format!("\r\n{line}").into_bytes())),
+            // The line becomes the first of the head, behind the status line.
+            HeadHold::Release(line) => match self.kept.windows(2).position(|two| two == b"\r\n") {
+                Some(end) => drop(self.kept.splice(end..end, b"\r\n".iter().copied().chain(line.bytes()))),
                 // The decision came before the head was written.
                 None => *head = HeadHold::Release(line),
             },

@@ -243,12 +243,15 @@ pub fn admits(policy: &Policy, provider: &str, client: Option<IpAddr>) -> Result
 
 /// What a key's policy says of a model.
 pub fn admits_model(policy: &Policy, provider: &str, model: &str) -> Result<(), Refusal> {
+    if policy.models.is_empty() {
+        return Ok(());
+    }
     let full = format!("{provider}/{model}");
     let matches = |pattern: &String| match pattern.strip_suffix('*') {
         Some(prefix) => model.starts_with(prefix) || full.starts_with(prefix),
         None => pattern == model || *pattern == full,
     };
-    if policy.models.is_empty() || policy.models.iter().any(matches) {
+    if policy.models.iter().any(matches) {
         return Ok(());
     }
     Err(Refusal::new(
