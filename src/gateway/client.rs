@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
+use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
 use pingora::protocols::{
@@ -47,6 +49,16 @@ pub struct ClientLink {
     aborted: AtomicBool,
     reader: Mutex<Option<Waker>>,
     head: Mutex<HeadHold>,
+    upstream: Mutex<Option<Upstream>>,
+}
+
+/// The connection that this call's answer comes on.
+struct Upstream {
+    fd: RawFd,
+    /// Bytes that had come on it before this call.
+    before: u64,
+    /// Bytes of this call that had come when it was decided to end it.
+    received: Option<u64>,
 }
 
 /// The state of an answer that is kept back.
@@ -77,6 +89,26 @@ impl ClientLink {
         self.aborted.store(false, Ordering::Release);
         self.waited.store(false, Ordering::Release);
         *lock(&self.head) = HeadHold::Off;
+        *lock(&self.upstream) = None;
+    }
+
+    /// The call goes out on this connection, which stays open as long as the call runs.
+    pub fn goes_out_on(&self, fd: RawFd) {
+        *lock(&self.upstream) = bytes_received(fd).map(|before| Upstream { fd, before, received: None });
+    }
+
+    /// The call is about to end early: remembers how much of its answer had reached this machine. Only the first time counts.
+    pub fn note_received(&self) {
+        if let Some(upstream) = &mut *lock(&self.upstream)
+            && upstream.received.is_none()
+        {
+            upstream.received = bytes_received(upstream.fd).map(|now| now.saturating_sub(upstream.before));
+        }
+    }
+
+    /// Bytes of the answer, with all framing, that had reached this machine by then. `None`: not known.
+    pub fn received(&self) -> Option<u64> {
+        lock(&self.upstream).as_ref()?.received
     }
 
     /// True once the client left.
@@ -125,6 +157,11 @@ impl fmt::Debug for ClientLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientLink").field("gone", &self.gone).finish_non_exhaustive()
     }
+}
+
+/// Bytes that the kernel took in on a connection, read by us or not yet. Known on Linux only.
+fn bytes_received(fd: RawFd) -> Option<u64> {
+    if cfg!(target_os = "linux") { get_tcp_info(fd).ok().map(|info| info.tcpi_bytes_received) } else { None }
 }
 
 /// A poisoned lock only means that another request panicked; the data behind is plain flags.
@@ -191,6 +228,7 @@ impl ClientStream {
 
     /// The client left. True when the call must not notice.
     fn departed(&self) -> bool {
+        self.link.note_received();
         self.link.gone.store(true, Ordering::Release);
         self.link.surviving.load(Ordering::Acquire)
     }
@@ -291,6 +329,7 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.link.aborted.load(Ordering::Acquire) {
+            self.link.note_received();
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if self.discards() {
@@ -311,6 +350,7 @@ impl AsyncRead for ClientStream {
             self.remember_reader(cx);
             // An abort that came before the waker was stored must not be missed.
             if self.link.aborted.load(Ordering::Acquire) {
+                self.link.note_received();
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             return Poll::Pending;

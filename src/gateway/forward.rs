@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::intake::KEY_HEADERS;
-use crate::config::ProviderSettings;
+use crate::config::{OnDisconnect, ProviderSettings};
 use crate::provider::{Outgoing, Provider};
 use crate::secret::Secret;
 
@@ -95,7 +95,9 @@ pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<
     // Pingora's pool does not tell certificate authorities or protocols apart: each provider gets a pool of its own.
     peer.group_key = pool;
     let options = &mut peer.options;
-    options.alpn = if provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
+    // In cancel mode what came is counted by connection: calls must not share one.
+    let may_share = provider.on_disconnect == OnDisconnect::Drain;
+    options.alpn = if provider.http2 && may_share { ALPN::H2H1 } else { ALPN::H1 };
     options.max_h2_streams = 100;
     options.connection_timeout = Some(provider.connect_timeout);
     options.total_connection_timeout = Some(provider.connect_timeout.saturating_mul(2));

@@ -91,9 +91,12 @@ async fn a_body_without_a_length_and_above_the_buffers_is_read_whole() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "100"]);
     let client = connect(&world).await;
-    let long = with(ask("tokens=9"), json!({ "user": "x".repeat(300_000) }));
-    assert_eq!(chat(&client, &key, &long).await.status(), 200);
-    assert_eq!(world.last_body().await["user"].as_str().map(str::len), Some(300_000));
+    let words = format!("[[mock tokens=9]] {}", "word ".repeat(60_000));
+    let long = with(ask(""), json!({ "messages": [{ "role": "user", "content": words }] }));
+    let answer = chat(&client, &key, &long).await;
+    assert_eq!(answer.status(), 200);
+    let usage = serde_json::from_str::<Value>(&text(answer).await).expect("JSON")["usage"].clone();
+    assert!(usage["prompt_tokens"].as_u64() >= Some(60_000), "the provider did not get all of it: {usage}");
     world.assert_books_exact().await;
 }
 
