@@ -156,6 +156,11 @@ impl ExactCost {
     /// Nothing.
     pub const ZERO: ExactCost = ExactCost(0);
 
+    /// A whole amount.
+    pub fn of(amount: Money) -> ExactCost {
+        ExactCost(u128::from(amount.0) * FEMTO_PER_NANO)
+    }
+
     /// This cost plus `units` at `rate`. Saturates: a cost may never wrap to something cheap.
     #[must_use]
     pub fn plus(self, units: u64, rate: Rate) -> ExactCost {

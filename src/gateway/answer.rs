@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::money::Money;
-use crate::pricing::{ModelPrice, PriceTable, Usage};
-use crate::provider::{AnswerReader, Progress};
+use crate::money::{ExactCost, Money};
+use crate::pricing::{PriceTable, Usage};
+use crate::provider::{AnswerReader, Call, ErrorAnswer, Progress};
 
 /// Why the meter ends an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +21,14 @@ pub enum CutReason {
 /// Reads an answer and knows what it costs so far.
 pub struct Meter {
     reader: Box<dyn AnswerReader>,
-    price: Arc<ModelPrice>,
+    call: Arc<Call>,
     granted: Money,
 }
 
 impl Meter {
     /// A meter over a reader; `granted` is what the hold pays for.
-    pub fn new(reader: Box<dyn AnswerReader>, price: Arc<ModelPrice>, granted: Money) -> Self {
-        Meter { reader, price, granted }
+    pub fn new(reader: Box<dyn AnswerReader>, call: Arc<Call>, granted: Money) -> Self {
+        Meter { reader, call, granted }
     }
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
@@ -55,16 +55,30 @@ impl Meter {
     pub fn reported_cost(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
         let observed = self.reader.observed(false);
         let usage = observed.usage?;
-        let named = observed.model.as_deref().and_then(|model| prices.for_model(provider, model));
-        let price = named.unwrap_or(&self.price);
-        Some((price.cost(&usage, observed.tier).rounded_up(), usage))
+        let row =
+            |model: Option<&str>| model.and_then(|model| prices.for_model(provider, model)).unwrap_or(&self.call.price);
+        let own = row(observed.model.as_deref()).cost_scaled(&usage, observed.tier, observed.thousandths);
+        let cost = observed.others.iter().fold(own.and(ExactCost::of(observed.fees)), |sum, line| {
+            sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))
+        });
+        Some((cost.rounded_up(), usage))
     }
 
     /// An upper bound of what was generated so far, for a provider that stops billing when it is dropped: the whole input bound and the output
     /// that was streamed, never more than the hold.
-    pub fn generated_cost(&mut self, input_max: u64, in_flight_tokens: u64) -> Money {
+    pub fn generated_cost(&mut self, in_flight_tokens: u64) -> Money {
         let streamed = self.reader.observed(true).streamed_tokens.saturating_add(in_flight_tokens);
-        self.price.worst_text(input_max, streamed).rounded_up().min(self.granted)
+        self.call.worst(self.call.input_max, streamed).min(self.granted)
+    }
+
+    /// True when the answer comes in events.
+    pub fn is_stream(&self) -> bool {
+        self.reader.is_stream()
+    }
+
+    /// The error event that ends the stream here.
+    pub fn closing_event(&mut self, error: &ErrorAnswer<'_>) -> Vec<u8> {
+        self.reader.closing_event(error)
     }
 
     /// True when the answer said something of its bill that cannot be right.

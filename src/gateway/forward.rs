@@ -13,7 +13,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::intake::KEY_HEADERS;
 use crate::config::ProviderSettings;
-use crate::provider::Provider;
+use crate::provider::{Outgoing, Provider};
 use crate::secret::Secret;
 
 /// How long a name's addresses are used before they are looked up again.
@@ -119,6 +119,7 @@ pub struct Outbound {
 pub fn rewrite_head(
     head: &mut RequestHeader,
     out: &Outbound,
+    body: &[u8],
     settings: &ProviderSettings,
     provider: &'static dyn Provider,
 ) -> Result<()> {
@@ -143,9 +144,21 @@ pub fn rewrite_head(
         .parse()
         .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is not a valid path"))?;
     head.set_uri(uri);
-    head.insert_header("host", host_header(settings))?;
-    let (name, value) = provider.credential(out.credential.expose());
-    head.insert_header(name, value)?;
+    let authority = settings.base_url.authority();
+    let outgoing = Outgoing {
+        method: &head.method,
+        authority: &authority,
+        path_and_query: &out.path_and_query,
+        body,
+        options: &settings.options,
+    };
+    let authorization = provider
+        .authorize(&outgoing, &out.credential)
+        .map_err(|problem| Error::explain(ErrorType::InternalError, format!("the provider's key: {problem}")))?;
+    head.insert_header("host", authority)?;
+    for (name, value) in authorization {
+        head.insert_header(name, value)?;
+    }
     // A compressed answer could not be metered.
     head.insert_header("accept-encoding", "identity")?;
     match out.content_length {
@@ -153,12 +166,6 @@ pub fn rewrite_head(
         None => drop(head.remove_header("content-length")),
     }
     Ok(())
-}
-
-fn host_header(settings: &ProviderSettings) -> String {
-    let url = &settings.base_url;
-    let standard = if url.tls { 443 } else { 80 };
-    if url.port == standard { url.host.clone() } else { format!("{}:{}", url.host, url.port) }
 }
 
 #[cfg(test)]

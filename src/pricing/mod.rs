@@ -1,12 +1,14 @@
 //! What a call costs and the most that it can cost: pure arithmetic over a price table.
 
 pub mod table;
+mod terms;
 
 use std::sync::Arc;
 
 use crate::money::{ExactCost, Rate};
 
 pub use table::PriceTable;
+pub use terms::Terms;
 
 /// Units of one call as the provider bills them. No unit is counted twice: `input` leaves out what the cache and audio fields count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,7 +172,13 @@ impl ModelPrice {
 
     /// The exact cost of what was used.
     pub fn cost(&self, usage: &Usage, tier: Tier) -> ExactCost {
+        self.cost_scaled(usage, tier, 1000)
+    }
+
+    /// The same with every rate times this many thousandths, where the answer names a region or a mode that costs more.
+    pub fn cost_scaled(&self, usage: &Usage, tier: Tier, thousandths: u64) -> ExactCost {
         let rates = self.rates(tier, usage.total_input());
+        let rates = if thousandths == 1000 { rates } else { rates.scaled(thousandths) };
         let reasoning = usage.reasoning.min(usage.output);
         ExactCost::ZERO
             .plus(usage.input, rates.input)
@@ -185,30 +193,6 @@ impl ModelPrice {
             .plus(reasoning, rates.reasoning)
             .plus(usage.audio_out, rates.audio_out)
             .plus(usage.image_out, rates.image_out)
-    }
-
-    /// The most that at most `input` text tokens and `output` text tokens can cost in the standard tier, however they are cached.
-    pub fn worst_text(&self, input: u64, output: u64) -> ExactCost {
-        ExactCost::ZERO.plus(input, self.worst_input_rate(input)).plus(output, self.worst_output_rate(input))
-    }
-
-    /// The dearest rate of an input text token in a request of at most `input` tokens.
-    pub fn worst_input_rate(&self, input: u64) -> Rate {
-        let worst = |rates: &Rates| {
-            let written = if self.implicit_cache_writes { rates.cache_write_5m } else { Rate::ZERO };
-            rates.input.max(rates.cache_read).max(written)
-        };
-        self.over_reachable(input, worst)
-    }
-
-    /// The dearest rate of an output text token in a request of at most `input` input tokens.
-    pub fn worst_output_rate(&self, input: u64) -> Rate {
-        self.over_reachable(input, |rates| rates.output.max(rates.reasoning))
-    }
-
-    /// The most of `rate` over the tiers that a request of at most `input` tokens can fall into.
-    fn over_reachable(&self, input: u64, rate: impl Fn(&Rates) -> Rate) -> Rate {
-        rate(&self.rates(Tier::Standard, 0)).max(rate(&self.rates(Tier::Standard, input)))
     }
 
     fn dearest(&self) -> &TierRates {

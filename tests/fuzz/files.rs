@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use loopers::config::{self, Purpose};
-use loopers::pricing::{PriceTable, Tier, Usage};
+use loopers::pricing::{PriceTable, Terms, Tier, Usage};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -97,7 +97,7 @@ fn check_table(table: &PriceTable, numbers: &[u64]) -> super::Check {
             ..Usage::default()
         };
         let cost = row.cost(&usage, Tier::Standard).rounded_up();
-        let bound = row.worst_text(usage.total_input(), usage.total_output()).rounded_up();
+        let bound = row.worst(&Terms::default(), usage.total_input(), usage.total_output()).rounded_up();
         prop_assert!(cost <= bound, "{}: cost {cost:?} above bound {bound:?} for {usage:?}", row.id);
     }
     Ok(())

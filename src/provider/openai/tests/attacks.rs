@@ -85,10 +85,8 @@ fn a04_what_is_priced_is_what_is_read() {
     assert_eq!(
         OpenAi
             .read(
-                CHAT,
-                "",
-                Bytes::from_static(b"{\"model\":\"\xff\"}"),
-                &Reading { prices: &PRICES, allow_fields: &[] }
+                Request::plain(CHAT, "", Bytes::from_static(b"{\"model\":\"\xff\"}")),
+                &Reading::plain("openai", &PRICES)
             )
             .err()
             .unwrap()
@@ -105,7 +103,7 @@ fn a04_what_is_priced_is_what_is_read() {
 fn a05_a_compressed_body_is_no_json() {
     let gzip = Bytes::from_static(b"\x1f\x8b\x08\x00\x00\x00\x00\x00");
     assert_eq!(
-        OpenAi.read(CHAT, "", gzip, &Reading { prices: &PRICES, allow_fields: &[] }).err().unwrap().code,
+        OpenAi.read(Request::plain(CHAT, "", gzip), &Reading::plain("openai", &PRICES)).err().unwrap().code,
         "invalid_request"
     );
 }
