@@ -23,12 +23,14 @@ pub struct Meter {
     reader: Box<dyn AnswerReader>,
     call: Arc<Call>,
     granted: Money,
+    /// What was last reported, until more of the answer comes: it is asked for several times at the end.
+    reported: Option<Option<(Money, Usage)>>,
 }
 
 impl Meter {
     /// A meter over a reader; `granted` is what the hold pays for.
     pub fn new(reader: Box<dyn AnswerReader>, call: Arc<Call>, granted: Money) -> Self {
-        Meter { reader, call, granted }
+        Meter { reader, call, granted, reported: None }
     }
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
@@ -44,6 +46,7 @@ impl Meter {
     }
 
     fn judge(&mut self, progress: Progress) -> Result<(), CutReason> {
+        self.reported = None;
         match progress {
             Progress::Ceiling => Err(CutReason::HoldReached),
             Progress::Unreadable => Err(CutReason::Unreadable),
@@ -53,10 +56,22 @@ impl Meter {
 
     /// What the provider's own usage comes to, at the tier and the model that its answer names. `None` without usage.
     pub fn reported_cost(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
+        if let Some(reported) = self.reported {
+            return reported;
+        }
+        let reported = self.cost_of_usage(prices, provider);
+        self.reported = Some(reported);
+        reported
+    }
+
+    fn cost_of_usage(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
         let observed = self.reader.observed(false);
         let usage = observed.usage?;
-        let row =
-            |model: Option<&str>| model.and_then(|model| prices.for_model(provider, model)).unwrap_or(&self.call.price);
+        let row = |model: Option<&str>| {
+            let named = model.and_then(|model| prices.for_model(provider, model));
+            // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
+            named.filter(|row| row.id != self.call.price.id).unwrap_or(&self.call.price)
+        };
         let own = row(observed.model.as_deref()).cost_scaled(&usage, observed.tier, observed.thousandths);
         let cost = observed.others.iter().fold(own.and(ExactCost::of(observed.fees)), |sum, line| {
             sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))

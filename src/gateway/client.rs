@@ -27,6 +27,8 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::http2;
+
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// The largest answer that is kept back until its cost is known; a larger one goes out without the cost header.
@@ -140,12 +142,20 @@ pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
 pub struct Front<A> {
     /// The proxy.
     pub inner: Arc<A>,
+    /// The largest head of a request.
+    pub head_bytes: u32,
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.inner.process_new(Box::new(ClientStream::new(session)), shutdown).await
+    async fn process_new(self: &Arc<Self>, mut session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let (is_http2, read) = http2::opening(&mut session).await.ok()?;
+        if is_http2 {
+            http2::serve(self.inner.clone(), session, read, self.head_bytes, shutdown).await;
+            return None;
+        }
+        let socket = session.get_socket_digest();
+        self.inner.process_new(Box::new(ClientStream::new(session, read, socket)), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -154,8 +164,12 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
 }
 
 /// A client's connection with its [`ClientLink`].
-struct ClientStream {
+pub struct ClientStream {
     inner: Stream,
+    /// Bytes that were read before, and come first.
+    read: Vec<u8>,
+    /// The client's socket, which may be another one than `inner`'s.
+    socket: Option<Arc<SocketDigest>>,
     link: Arc<ClientLink>,
     digest: Arc<ProxyDigest>,
     /// Bytes kept back, or on their way out after a release (`sent` of them are gone).
@@ -165,13 +179,14 @@ struct ClientStream {
 }
 
 impl ClientStream {
-    fn new(inner: Stream) -> Self {
+    /// A connection of which `read` was read already, from a client at `socket`.
+    pub fn new(inner: Stream, read: Vec<u8>, socket: Option<Arc<SocketDigest>>) -> Self {
         let link = Arc::new(ClientLink::default());
         let user_data: Box<dyn Any + Send + Sync> = Box::new(link.clone());
         // A digest wants a response header; nobody reads this one.
         let (parts, ()) = http::Response::new(()).into_parts();
         let digest = Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(parts)), Some(user_data)));
-        ClientStream { inner, link, digest, kept: Vec::new(), sent: 0, stall: None }
+        ClientStream { inner, read, socket, link, digest, kept: Vec::new(), sent: 0, stall: None }
     }
 
     /// The client left. True when the call must not notice.
@@ -222,8 +237,9 @@ impl ClientStream {
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            HeadHold::Release(line) => match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(end) => drop(self.kept.splice(end..end, format!("\r\n{line}").into_bytes())),
+            // The line becomes the first of the head, behind the status line.
+            HeadHold::Release(line) => match self.kept.windows(2).position(|two| two == b"\r\n") {
+                Some(end) => drop(self.kept.splice(end..end, b"\r\n".iter().copied().chain(line.bytes()))),
                 // The decision came before the head was written.
                 None => *head = HeadHold::Release(line),
             },
@@ -280,6 +296,9 @@ impl AsyncRead for ClientStream {
         if self.discards() {
             self.remember_reader(cx);
             return Poll::Pending;
+        }
+        if http2::give_back(&mut self.read, buf) {
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -416,7 +435,7 @@ impl GetProxyDigest for ClientStream {
 
 impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.socket.clone()
     }
 }
 

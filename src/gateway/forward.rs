@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
@@ -123,20 +124,14 @@ pub fn rewrite_head(
     settings: &ProviderSettings,
     provider: &'static dyn Provider,
 ) -> Result<()> {
-    let ours: Vec<String> = head
-        .headers
-        .keys()
-        .map(|name| name.as_str())
-        .filter(|name| name.starts_with("x-loopers-"))
-        .map(String::from)
-        .collect();
-    for name in ours
-        .iter()
-        .map(String::as_str)
-        .chain(DROPPED)
-        .chain(KEY_HEADERS)
-        .chain(provider.dropped_headers().iter().copied())
-    {
+    let is_dropped = |name: &str| {
+        name.starts_with("x-loopers-")
+            || DROPPED.contains(&name)
+            || KEY_HEADERS.contains(&name)
+            || provider.dropped_headers().iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
+    };
+    let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
+    for name in &dropped {
         head.remove_header(name);
     }
     let uri = out

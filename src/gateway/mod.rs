@@ -12,6 +12,7 @@ mod ending;
 mod forward;
 mod health;
 mod hold;
+mod http2;
 mod intake;
 mod keeper;
 mod refusal;
@@ -431,7 +432,8 @@ impl Gateway {
         let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
             .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
         ctx.permits.push(permit);
-        match body::read_whole(session, length, max).await {
+        let patience = Duration::from_secs(limits.body_seconds);
+        match body::read_whole(session, length, max, patience).await {
             Ok(bytes) => Ok(bytes),
             Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
             Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
