@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod fields;
+pub mod nfkc;
 pub mod openai;
 pub mod output;
 pub mod reader;
