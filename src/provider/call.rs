@@ -41,6 +41,16 @@ pub trait CallBody: Send + Sync {
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
+
+    /// The output limit a sample to forward so that no more than `output` tokens are billed, where providers overshoot their limit.
+    fn limit_within(&self, output: u64) -> u64 {
+        output
+    }
+
+    /// What one use of each built-in tool costs that the request may start.
+    fn tool_fees(&self) -> &[(&'static str, Money)] {
+        &[]
+    }
 }
 
 impl Call {

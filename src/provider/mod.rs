@@ -6,6 +6,8 @@
 
 pub mod call;
 pub mod fields;
+pub mod gemini;
+pub mod nfkc;
 pub mod openai;
 pub mod output;
 pub mod reader;
@@ -29,7 +31,7 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 1] = [&openai::OpenAi];
+pub static ALL: [&dyn Provider; 2] = [&openai::OpenAi, &gemini::Gemini];
 
 /// The provider of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {

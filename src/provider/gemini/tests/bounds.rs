@@ -1,0 +1,1 @@
+//! A random provider against the bound: the invoice never exceeds the hold.
