@@ -1,5 +1,6 @@
 //! A request, read and bounded.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,6 +42,11 @@ pub trait CallBody: Send + Sync {
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
+
+    /// What the provider's own reader of the answer must know of the request.
+    fn facts(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 impl Call {
