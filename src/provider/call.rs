@@ -1,5 +1,6 @@
 //! A request, read and bounded.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,6 +51,11 @@ pub trait CallBody: Send + Sync {
     /// What one use of each built-in tool costs that the request may start.
     fn tool_fees(&self) -> &[(&'static str, Money)] {
         &[]
+    }
+
+    /// What the provider's own reader of the answer must know of the request.
+    fn facts(&self) -> Option<&dyn Any> {
+        None
     }
 }
 

@@ -4,6 +4,7 @@
 //! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
 //! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
+pub mod anthropic;
 pub mod call;
 pub mod fields;
 pub mod gemini;
@@ -31,7 +32,7 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 2] = [&openai::OpenAi, &gemini::Gemini];
+pub static ALL: [&dyn Provider; 3] = [&openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini];
 
 /// The provider of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
