@@ -89,7 +89,8 @@ pub fn count_tokens(incoming: &Incoming, target: &Target) -> Result<u64, ApiErro
     }
 }
 
-fn from_base64(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     let (mut bits, mut width, mut bytes) = (0_u32, 0, Vec::new());
     for digit in text.trim_end_matches('=').bytes() {
         let value = match digit {
