@@ -13,6 +13,9 @@ use super::prices::{Conditions, Model, Provider, Terms};
 use super::script::{Script, Tier};
 use super::words::word;
 
+/// Somebody who wants to know which call an order became.
+pub type OnOpen = Box<dyn FnOnce(&App, &Arc<Call>) + Send>;
+
 /// A valid request.
 pub struct Order {
     /// The language to answer in.
@@ -34,7 +37,7 @@ pub struct Order {
     /// What the prompt cache remembers once the call is billed.
     pub remember: Vec<u64>,
     /// Told about the call when it is opened.
-    pub on_open: Option<Box<dyn FnOnce(&App, &Arc<Call>) + Send>>,
+    pub on_open: Option<OnOpen>,
     requested: String,
     provider: Provider,
     model: &'static Model,

@@ -20,7 +20,7 @@ pub fn check(parts: &Parts, body: &[u8], authorization: &str) -> Result<&'static
     if fields.access_key != ACCESS_KEY {
         return Ok("sigv4");
     }
-    if fields.expected(parts, body) == fields.signature {
+    if fields.expected(SECRET_KEY, parts, body) == fields.signature {
         return Ok("sigv4_ok");
     }
     let message = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
@@ -52,14 +52,14 @@ impl<'a> Fields<'a> {
         (is_hex && is_whole).then_some(Fields { access_key, date, region, service, signed, signature })
     }
 
-    /// The signature that a caller with the known secret makes.
-    fn expected(&self, parts: &Parts, body: &[u8]) -> String {
+    /// The signature that a caller with this secret makes.
+    fn expected(&self, secret: &str, parts: &Parts, body: &[u8]) -> String {
         let header = |name: &str| -> String {
             let values = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
             let joined =
                 values.map(|v| v.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(",");
             // Over HTTP/2 the host is part of the address.
-            if joined.is_empty() && name == "host" {
+            if joined.is_empty() && matches!(name, "host" | ":authority") {
                 return parts.uri.authority().map_or(String::new(), |authority| authority.as_str().to_owned());
             }
             joined
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
         let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
         let hash = hex(&Sha256::digest(request.as_bytes()));
         let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{hash}", header("x-amz-date"));
-        let mut key = hmac(format!("AWS4{SECRET_KEY}").as_bytes(), self.date.as_bytes());
+        let mut key = hmac(format!("AWS4{secret}").as_bytes(), self.date.as_bytes());
         for part in [self.region, self.service, "aws4_request"] {
             key = hmac(&key, part.as_bytes());
         }
@@ -124,6 +124,23 @@ mod tests {
         assert_eq!(mac, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
         let long = hex(&hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First"));
         assert_eq!(long, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+    }
+
+    #[test]
+    fn the_published_example() {
+        // `get-vanilla` of AWS's test suite for the signature.
+        let signature = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature={signature}"
+        );
+        let request = hyper::Request::get("/").header("host", "example.amazonaws.com");
+        let (parts, ()) = request.header("x-amz-date", "20150830T123600Z").body(()).unwrap().into_parts();
+        let fields = Fields::parse(&authorization).unwrap();
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        assert_eq!(fields.expected(secret, &parts, b""), signature);
+        assert_ne!(fields.expected(secret, &parts, b"x"), signature);
+        assert_eq!(encoded_again("/model/a%3Ab/converse"), "/model/a%253Ab/converse");
     }
 
     #[test]

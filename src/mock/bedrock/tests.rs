@@ -265,3 +265,22 @@ async fn counting_errors_and_keys() {
         assert_eq!(post(&mock, &path, &[&header], &talk(json!({})), "").await.status, status, "{header}");
     }
 }
+
+/// AWS's client for JavaScript speaks HTTP/2 without asking.
+#[tokio::test]
+async fn http2_with_prior_knowledge() {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let mock = mock().await;
+    let socket = tokio::net::TcpStream::connect(mock.addr).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = hyper::Request::post(format!("{}/bedrock/model/{HAIKU}/converse-stream", mock.url()));
+    let request = request.header("authorization", "Bearer test").header("x-mock-script", "tokens=3");
+    let request = request.body(Full::new(bytes::Bytes::from(talk(json!({})).to_string()))).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, hyper::Version::HTTP_2));
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(messages(&body).pop().unwrap().1["usage"]["outputTokens"], 3);
+}

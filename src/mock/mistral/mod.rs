@@ -52,8 +52,9 @@ impl Dialect for Mistral {
         let body = match error.status {
             401 => json!({ "detail": error.message }),
             422 => {
-                let place = json!(["body", error.param]);
-                json!({ "detail": [{ "loc": place, "msg": error.message, "type": error.code }] })
+                let place: Vec<&str> = std::iter::once("body").chain(error.param.as_deref()).collect();
+                let kind = error.code.unwrap_or("value_error");
+                json!({ "detail": [{ "loc": place, "msg": error.message, "type": kind }] })
             }
             _ => error_object(error),
         };
