@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::{Bytes, BytesMut};
 use loopers::pricing::{PriceTable, Tier, Usage};
 use loopers::provider::openai::OpenAi;
-use loopers::provider::{Ceiling, Observed, Progress, Provider, Reading};
+use loopers::provider::{AnswerHead, Ceiling, Observed, Progress, Provider, Reading, Request};
 
 static PRICES: LazyLock<PriceTable> = LazyLock::new(|| PriceTable::builtin().unwrap());
 
@@ -52,8 +52,9 @@ fn read(model: &str, asks: bool, chunks: &[&[u8]]) -> (Vec<u8>, Observed, u64) {
         r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"stream":true,"stream_options":{{"include_usage":{asks}}}}}"#
     );
     let route = OpenAi.route(&http::Method::POST, "/v1/chat/completions", None).unwrap();
-    let call = OpenAi.read(route, "", Bytes::from(body), &Reading { prices: &PRICES, allow_fields: &[] }).ok().unwrap();
-    let mut reader = OpenAi.answer(route, &call, true, Ceiling::Certain(1 << 40));
+    let call =
+        OpenAi.read(Request::plain(route, "", Bytes::from(body)), &Reading::plain("openai", &PRICES)).ok().unwrap();
+    let mut reader = OpenAi.answer(route, &call, &AnswerHead::plain("text/event-stream"), Ceiling::Certain(1 << 40));
     let mut emit = BytesMut::new();
     for chunk in chunks {
         assert_eq!(reader.push(chunk, &mut emit), Progress::More);

@@ -11,13 +11,19 @@ use super::settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderS
 use super::values::{self, World};
 use super::{ConfigErrors, Environment, Limits, Loaded, Problem, Purpose};
 use crate::clock::Calendar;
+use crate::money::Money;
 use crate::pricing::PriceTable;
-use crate::provider;
+use crate::provider::{self, Fee, Options};
 use crate::secret::Secret;
 
 const OPENAI_KEY: &str = "env:OPENAI_API_KEY";
 /// Where providers with one address for everybody are reached.
-const PUBLIC: [(&str, &str); 1] = [("openai", "https://api.openai.com")];
+const PUBLIC: [(&str, &str); 4] = [
+    ("openai", "https://api.openai.com"),
+    ("anthropic", "https://api.anthropic.com"),
+    ("gemini", "https://generativelanguage.googleapis.com"),
+    ("mistral", "https://api.mistral.ai"),
+];
 /// Tokens shorter than this can be guessed.
 const TOKEN_CHARS_LEAST: usize = 16;
 
@@ -143,7 +149,7 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     let base_url = base_url(name, &mut section);
     let key = secret(&mut section, "key", world, |_| None);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
-    let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
+    let options = options(&mut section);
     let http2 = section.flag("http2", true);
     let ca_file = section.parsed("ca_file", None, |text| world.readable(text).map(Some));
     let keep_alive = time(&mut section, "keep_alive", 30, 0..=600);
@@ -158,7 +164,7 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
         base_url,
         key,
         on_disconnect,
-        allow_fields,
+        options,
         connect_timeout,
         first_byte_timeout,
         between_chunks_timeout,
@@ -166,6 +172,38 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
         http2,
         ca_file,
     }
+}
+
+fn options(section: &mut Section<'_>) -> Options {
+    let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
+    let region = section.text("region").map(|entry| entry.value);
+    let mut named = section.section("deployments");
+    let deployments =
+        named.names().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
+    named.close();
+    let mut priced = section.section("fees");
+    let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();
+    priced.close();
+    Options { allow_fields, deployments, region, fees }
+}
+
+/// `{ usd: "0.01", calls: 5 }`: what one use costs, and the most uses in one request.
+fn fee(mut section: Section<'_>) -> Fee {
+    for name in ["usd", "calls"] {
+        if !section.names().iter().any(|given| given == name) {
+            section.problem(
+                name,
+                "is missing: a fee needs `usd`, what one use costs, and `calls`, the most in one request",
+            );
+        }
+    }
+    let usd = section.parsed("usd", Money::ZERO, |text| Money::parse_limit(text).map_err(|e| e.to_string()));
+    let calls = section.parsed("calls", 0, |text| match text.parse::<u64>() {
+        Ok(calls @ 1..=1000) => Ok(calls),
+        _ => Err("must be a whole number from 1 to 1000".into()),
+    });
+    section.close();
+    Fee { usd, calls }
 }
 
 fn base_url(provider: &str, section: &mut Section<'_>) -> BaseUrl {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Limits;
 use crate::clock::Calendar;
 use crate::pricing::PriceTable;
+use crate::provider::Options;
 use crate::secret::Secret;
 
 /// Everything that a gateway or a command needs to know.
@@ -97,8 +98,8 @@ pub struct ProviderSettings {
     pub key: Option<Secret>,
     /// What happens when the client leaves.
     pub on_disconnect: OnDisconnect,
-    /// Request fields that the operator admits beyond the known ones.
-    pub allow_fields: Vec<String>,
+    /// What the operator says of its requests: fields, deployments, region, fees.
+    pub options: Options,
     /// The longest wait for a connection, TLS included.
     pub connect_timeout: Duration,
     /// The longest wait for the first byte of an answer.

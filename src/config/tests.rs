@@ -72,7 +72,7 @@ headers: { expose: false }
     assert_eq!(openai.base_url.to_string(), "http://localhost:8000/prefix");
     assert_eq!(openai.key.as_ref().unwrap().expose(), SECRET);
     assert_eq!(openai.on_disconnect, OnDisconnect::Cancel);
-    assert_eq!(openai.allow_fields, ["a", "b"]);
+    assert_eq!(openai.options.allow_fields, ["a", "b"]);
     assert_eq!(openai.connect_timeout, Duration::from_millis(300));
     assert_eq!(openai.between_chunks_timeout, Duration::from_secs(3600));
     assert!(!openai.http2 && !settings.expose_headers);

@@ -16,9 +16,8 @@ use crate::config::Settings;
 use crate::ledger::{
     Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
 };
-use crate::money::{ExactCost, Money};
+use crate::money::Money;
 use crate::observe::metrics;
-use crate::pricing::ModelPrice;
 use crate::provider::{Call, Ceiling};
 use crate::secret::KeyHash;
 
@@ -182,18 +181,12 @@ fn admitted(
 ) -> Admitted {
     let short = held.granted < most;
     let clamped_to = if short && !cut { call.output_within(input, held.granted) } else { None };
-    let paid = output_paid(&call.price, input, held.granted);
+    let paid = call.output_paid(input, held.granted);
     let ceiling =
         if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
     let switch = CutSwitch::new(request.link.clone());
     request.app.running.add(hold.at(), switch.clone());
     Admitted { hold, clamped_to, ceiling, remaining: held.remaining, switch }
-}
-
-/// Output tokens, all samples together, that `money` pays for beside `input` input tokens.
-fn output_paid(price: &ModelPrice, input: u64, money: Money) -> u64 {
-    let spent: ExactCost = price.worst_text(input, 0);
-    spent.units_within(money, price.worst_output_rate(input)).unwrap_or(u64::MAX)
 }
 
 /// One or more attempts to take money for one call.

@@ -13,6 +13,8 @@ use crate::ledger::{Charge, Remaining};
 use crate::money::Money;
 use crate::observe::metrics;
 
+/// With more than this unread, the provider may have sent more than this machine could take in.
+const UNMETERED_BYTES_MAX: u64 = 16 << 10;
 /// The status under which a call is reported whose client left.
 const CLIENT_CLOSED: u16 = 499;
 
@@ -44,12 +46,12 @@ fn window_name(remaining: &Remaining) -> String {
 /// True when the head is kept back until the cost of the answer is known: a metered answer in one piece.
 pub fn cost_goes_into_head(head: &ResponseHeader, ctx: &Ctx) -> bool {
     let empty = head.headers.get("content-length").is_some_and(|length| length.as_bytes() == b"0");
-    ctx.settings.expose_headers && ctx.meter.is_some() && !ctx.event_stream && !empty && head.status.is_success()
+    ctx.settings.expose_headers && ctx.meter.is_some() && !ctx.is_stream() && !empty && head.status.is_success()
 }
 
 /// The answer is complete: puts its cost into the head that was kept back.
 pub fn announce_cost(ctx: &mut Ctx) {
-    if ctx.event_stream {
+    if ctx.is_stream() {
         return;
     }
     let Some(link) = ctx.link.clone() else { return };
@@ -70,12 +72,12 @@ pub async fn tell_client(session: &mut Session, error: &Error, ctx: &mut Ctx) ->
     let Some(refusal) = reason else { return CLIENT_CLOSED };
     if session.response_written().is_none() {
         metrics::refusal(refusal.code);
-        if let Err(error) = refusal.write(session, ctx.provider, &ctx.request_id).await {
+        if let Err(error) = refusal.write(session, ctx.provider, ctx.route, &ctx.request_id).await {
             log::debug!("{}: a refusal could not be written: {error}", ctx.request_id);
         }
         return refusal.status;
     }
-    let written = if ctx.event_stream {
+    let written = if ctx.is_stream() {
         end_stream(session, &refusal, ctx).await
     } else {
         replace_answer(session, &refusal, ctx).await
@@ -125,27 +127,32 @@ fn reason(error: &Error, ctx: &Ctx) -> Option<Refusal> {
 }
 
 /// Ends a stream so that no SDK takes it for a success: what was let through, an error event, a clean end.
-async fn end_stream(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> Result<()> {
-    let Some(provider) = ctx.provider else { return Ok(()) };
+async fn end_stream(session: &mut Session, refusal: &Refusal, ctx: &mut Ctx) -> Result<()> {
+    let Some(meter) = &mut ctx.meter else { return Ok(()) };
     let mut rest: BytesMut = ctx.tail.unsent(session.body_bytes_sent());
     rest.extend_from_slice(&ctx.last);
-    rest.extend_from_slice(&refusal.closing_event(provider, &ctx.request_id));
+    let closing = refusal.with_answer(&ctx.request_id, ctx.route, |answer| meter.closing_event(answer));
+    rest.extend_from_slice(&closing);
     session.write_response_body(Some(rest.freeze()), true).await
 }
 
 /// An answer in one piece that broke off while its head was kept back: the client gets a whole error instead of a torn answer.
 async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> Result<()> {
     let Some(link) = &ctx.link else { return Ok(()) };
-    let body = refusal.body(ctx.provider, &ctx.request_id);
+    let reply = refusal.reply(ctx.provider, ctx.route, &ctx.request_id);
     let mut answer = format!(
         "HTTP/1.1 {} Loopers\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
-         x-should-retry: false\r\nx-request-id: {}\r\nconnection: close\r\n\r\n",
-        refusal.status,
-        body.len(),
+         x-should-retry: false\r\nx-request-id: {}\r\nconnection: close\r\n",
+        reply.status,
+        reply.body.len(),
         ctx.request_id
-    )
-    .into_bytes();
-    answer.extend_from_slice(&body);
+    );
+    for (name, value) in &reply.headers {
+        answer.push_str(&format!("{name}: {value}\r\n"));
+    }
+    answer.push_str("\r\n");
+    let mut answer = answer.into_bytes();
+    answer.extend_from_slice(&reply.body);
     if !link.replace_answer(answer) {
         return Ok(());
     }
@@ -191,18 +198,15 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     }
     let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
     let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
-    // What was read of a stream is what was sent only while its client kept up.
-    let kept_up = !ctx.link.as_ref().is_some_and(|link| link.waited());
-    if may_count && kept_up && call.cuttable {
+    if may_count
+        && call.cuttable
+        && let Some(unmetered) = unmetered(ctx)
+    {
+        let in_flight = admit::in_flight(0).saturating_add(unmetered);
         match &mut ctx.meter {
-            Some(meter) if ctx.event_stream => {
-                return Charge::Exact(meter.generated_cost(call.input_max, admit::in_flight(0)));
-            }
+            Some(meter) if meter.is_stream() => return Charge::Exact(meter.generated_cost(in_flight)),
             // Before its head a stream has generated nothing but what is in flight.
-            None => {
-                let begun = call.price.worst_text(call.input_max, admit::in_flight(0)).rounded_up();
-                return Charge::Exact(begun.min(granted));
-            }
+            None => return Charge::Exact(call.worst(call.input_max, in_flight).min(granted)),
             Some(_) => {}
         }
     }
@@ -210,6 +214,15 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
         Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
         _ => Charge::Full,
     }
+}
+
+/// Bytes of the answer that had reached this machine, when it was decided to end the call, without having been metered; each may be a
+/// token. `None` when that is not known or too much to tell what else is on its way: a client that does not keep up, or a gateway.
+fn unmetered(ctx: &Ctx) -> Option<u64> {
+    let link = ctx.link.as_ref().filter(|link| !link.waited())?;
+    let received = link.received()?;
+    let unmetered = ctx.meter.as_ref().map_or(received, |meter| meter.unmetered(received));
+    (unmetered <= UNMETERED_BYTES_MAX).then_some(unmetered)
 }
 
 fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
@@ -229,7 +242,7 @@ fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
         _ => "ok",
     };
     metrics::request(provider, route, outcome);
-    if ctx.event_stream {
+    if ctx.is_stream() {
         metrics::stream_closed();
     }
     if gone {

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::intake::KEY_HEADERS;
-use crate::config::ProviderSettings;
-use crate::provider::Provider;
+use crate::config::{OnDisconnect, ProviderSettings};
+use crate::provider::{Outgoing, Provider};
 use crate::secret::Secret;
 
 /// How long a name's addresses are used before they are looked up again.
@@ -94,7 +95,9 @@ pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<
     // Pingora's pool does not tell certificate authorities or protocols apart: each provider gets a pool of its own.
     peer.group_key = pool;
     let options = &mut peer.options;
-    options.alpn = if provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
+    // In cancel mode what came is counted by connection: calls must not share one.
+    let may_share = provider.on_disconnect == OnDisconnect::Drain;
+    options.alpn = if provider.http2 && may_share { ALPN::H2H1 } else { ALPN::H1 };
     options.max_h2_streams = 100;
     options.connection_timeout = Some(provider.connect_timeout);
     options.total_connection_timeout = Some(provider.connect_timeout.saturating_mul(2));
@@ -119,23 +122,18 @@ pub struct Outbound {
 pub fn rewrite_head(
     head: &mut RequestHeader,
     out: &Outbound,
+    body: &[u8],
     settings: &ProviderSettings,
     provider: &'static dyn Provider,
 ) -> Result<()> {
-    let ours: Vec<String> = head
-        .headers
-        .keys()
-        .map(|name| name.as_str())
-        .filter(|name| name.starts_with("x-loopers-"))
-        .map(String::from)
-        .collect();
-    for name in ours
-        .iter()
-        .map(String::as_str)
-        .chain(DROPPED)
-        .chain(KEY_HEADERS)
-        .chain(provider.dropped_headers().iter().copied())
-    {
+    let is_dropped = |name: &str| {
+        name.starts_with("x-loopers-")
+            || DROPPED.contains(&name)
+            || KEY_HEADERS.contains(&name)
+            || provider.dropped_headers().iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
+    };
+    let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
+    for name in &dropped {
         head.remove_header(name);
     }
     let uri = out
@@ -143,9 +141,21 @@ pub fn rewrite_head(
         .parse()
         .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is not a valid path"))?;
     head.set_uri(uri);
-    head.insert_header("host", host_header(settings))?;
-    let (name, value) = provider.credential(out.credential.expose());
-    head.insert_header(name, value)?;
+    let authority = settings.base_url.authority();
+    let outgoing = Outgoing {
+        method: &head.method,
+        authority: &authority,
+        path_and_query: &out.path_and_query,
+        body,
+        options: &settings.options,
+    };
+    let authorization = provider
+        .authorize(&outgoing, &out.credential)
+        .map_err(|problem| Error::explain(ErrorType::InternalError, format!("the provider's key: {problem}")))?;
+    head.insert_header("host", authority)?;
+    for (name, value) in authorization {
+        head.insert_header(name, value)?;
+    }
     // A compressed answer could not be metered.
     head.insert_header("accept-encoding", "identity")?;
     match out.content_length {
@@ -153,12 +163,6 @@ pub fn rewrite_head(
         None => drop(head.remove_header("content-length")),
     }
     Ok(())
-}
-
-fn host_header(settings: &ProviderSettings) -> String {
-    let url = &settings.base_url;
-    let standard = if url.tls { 443 } else { 80 };
-    if url.port == standard { url.host.clone() } else { format!("{}:{}", url.host, url.port) }
 }
 
 #[cfg(test)]

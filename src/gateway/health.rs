@@ -67,7 +67,7 @@ pub async fn answers(session: &mut Session, app: &Arc<App>, settings: &Settings,
         "/loopers/v1/budget" => match budget(session, app, target).await {
             Ok(body) => (200, body),
             Err(refusal) => {
-                refusal.write(session, None, "-").await?;
+                refusal.write(session, None, None, "-").await?;
                 return Ok(true);
             }
         },

@@ -12,6 +12,7 @@ mod ending;
 mod forward;
 mod health;
 mod hold;
+mod http2;
 mod intake;
 mod keeper;
 mod refusal;
@@ -37,7 +38,7 @@ use self::forward::Outbound;
 use self::refusal::Refusal;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
-use crate::provider::{Call, Provider, Reading, Route};
+use crate::provider::{AnswerHead, Call, Provider, Reading, Request, Route};
 
 pub use serve::{InProcess, open_ledger, run, start_in_process};
 
@@ -68,7 +69,6 @@ struct Ctx {
     /// The answer so far.
     status: Option<u16>,
     meter: Option<Meter>,
-    event_stream: bool,
     complete: bool,
     tail: Tail,
     /// Why the answer was cut, and the last bytes that the client may still have.
@@ -86,6 +86,18 @@ struct Ctx {
 impl Ctx {
     fn provider_settings(&self) -> Option<&ProviderSettings> {
         self.settings.providers.get(self.provider?.name())
+    }
+
+    /// The call ends early, here.
+    fn note_received(&self) {
+        if let Some(link) = &self.link {
+            link.note_received();
+        }
+    }
+
+    /// True when the answer comes in events.
+    fn is_stream(&self) -> bool {
+        self.meter.as_ref().is_some_and(Meter::is_stream)
     }
 
     /// The answer that ends this call from outside, if an operator or a deadline did.
@@ -114,7 +126,6 @@ impl ProxyHttp for Gateway {
             body: Bytes::new(),
             status: None,
             meter: None,
-            event_stream: false,
             complete: false,
             tail: Tail::default(),
             cut: None,
@@ -142,7 +153,7 @@ impl ProxyHttp for Gateway {
                 if matches!(refusal.status, 401 | 404 | 413 | 415) {
                     session.set_keepalive(None);
                 }
-                refusal.write(session, ctx.provider, &ctx.request_id).await?;
+                refusal.write(session, ctx.provider, ctx.route, &ctx.request_id).await?;
                 Ok(true)
             }
         }
@@ -156,6 +167,22 @@ impl ProxyHttp for Gateway {
         Ok(forward::peer(address, settings, pool as u64))
     }
 
+    /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        fd: std::os::fd::RawFd,
+        _digest: Option<&pingora::protocols::Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let (Some(link), Some(_)) = (&ctx.link, &ctx.admitted) {
+            link.goes_out_on(fd);
+        }
+        Ok(())
+    }
+
     /// The connection stands: from here on the provider may see the call.
     async fn upstream_request_filter(
         &self,
@@ -167,7 +194,7 @@ impl ProxyHttp for Gateway {
         else {
             return Err(Error::new(ErrorType::InternalError));
         };
-        forward::rewrite_head(head, outbound, settings, provider)?;
+        forward::rewrite_head(head, outbound, &ctx.body, settings, provider)?;
         if let Some(admitted) = &mut ctx.admitted {
             admitted.hold.sent();
         }
@@ -182,7 +209,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if ctx.call.is_some() {
+        if ctx.outbound.as_ref().is_some_and(|outbound| outbound.content_length.is_some()) {
             *body = Some(if end { ctx.body.clone() } else { Bytes::new() });
         }
         Ok(())
@@ -209,16 +236,17 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(CutReason::Unreadable);
             return Error::e_explain(CUT, "the answer is compressed although that was not asked for");
         }
-        ctx.event_stream = head.headers.get("content-type").is_some_and(|kind| {
-            kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
-        });
-        if ctx.event_stream {
+        let content_type = head.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        let answer = AnswerHead { status: head.status.as_u16(), content_type, headers: &head.headers };
+        let reader = provider.answer(route, call, &answer, admitted.ceiling);
+        if reader.is_stream() {
             // A cut ends the stream early, and an event may be hidden: the length cannot be promised.
             head.remove_header("content-length");
             metrics::stream_opened();
         }
-        let reader = provider.answer(route, call, ctx.event_stream, admitted.ceiling);
-        ctx.meter = Some(Meter::new(reader, call.price.clone(), admitted.hold.granted()));
+        let head_bytes = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let is_tls = ctx.provider_settings().is_some_and(|settings| settings.base_url.tls);
+        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted(), head_bytes, is_tls));
         Ok(())
     }
 
@@ -242,6 +270,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
+            ctx.note_received();
             return cut();
         }
         ctx.last_byte_at = Some(Instant::now());
@@ -254,11 +283,12 @@ impl ProxyHttp for Gateway {
         }
         if let Err(reason) = judged {
             ctx.cut = Some(reason);
+            ctx.note_received();
             ctx.last = emit.freeze();
             return cut();
         }
         let emit = emit.freeze();
-        if ctx.event_stream {
+        if meter.is_stream() {
             ctx.tail.push(emit.clone(), session.body_bytes_sent());
         }
         if end {
@@ -384,8 +414,10 @@ impl Gateway {
         let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
+        let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
-            let call = self.read_call(session, ctx, provider, route, target.path, provider_settings).await?;
+            let path = (target.path, target.query.as_deref());
+            let call = read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, provider.name(), &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
@@ -397,21 +429,17 @@ impl Gateway {
             }
         } else {
             admit::admit_free(session, &request, view).await?;
+            if let Some(body) = body {
+                outbound.content_length = Some(body.len());
+                ctx.body = body;
+            }
         }
         ctx.outbound = Some(outbound);
         Ok(Next::Forward)
     }
 
-    /// Reads and bounds the body of a metered call.
-    async fn read_call(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        provider: &'static dyn Provider,
-        route: Route,
-        path: &str,
-        provider_settings: &ProviderSettings,
-    ) -> Result<Arc<Call>, Denied> {
+    /// Reads the whole body of a request.
+    async fn read_body(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
         let limits = &ctx.settings.limits;
         if session
             .get_header("content-encoding")
@@ -431,13 +459,30 @@ impl Gateway {
         let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
             .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
         ctx.permits.push(permit);
-        let bytes = match body::read_whole(session, length, max).await {
-            Ok(bytes) => bytes,
-            Err(body::BodyError::Refused(refusal)) => return Err(refusal.into()),
-            Err(body::BodyError::Gone(error)) => return Err(Denied::Gone(error)),
-        };
-        let reading = Reading { prices: &ctx.settings.prices, allow_fields: &provider_settings.allow_fields };
-        let call = provider.read(route, path, bytes, &reading).map_err(Refusal::from_reject)?;
-        Ok(Arc::new(call))
+        let patience = Duration::from_secs(limits.body_seconds);
+        match body::read_whole(session, length, max, patience).await {
+            Ok(bytes) => Ok(bytes),
+            Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
+            Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
+        }
     }
+}
+
+/// Reads and bounds a metered call; `path` with its query.
+fn read_call(
+    session: &Session,
+    ctx: &Ctx,
+    (provider, route): (&'static dyn Provider, Route),
+    (path, query): (&str, Option<&str>),
+    body: Bytes,
+    provider_settings: &ProviderSettings,
+) -> Result<Arc<Call>, Refusal> {
+    let reading = Reading {
+        provider: &provider_settings.name,
+        prices: &ctx.settings.prices,
+        options: &provider_settings.options,
+    };
+    let request = Request { route, path, query, headers: &session.req_header().headers, body };
+    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
+    Ok(Arc::new(call))
 }

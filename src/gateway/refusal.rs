@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clock::{Millis, Window, rfc3339};
 use crate::ledger::{Level, Refusal as LedgerRefusal, State};
 use crate::money::Money;
-use crate::provider::{ErrorAnswer, Provider, Reject, openai};
+use crate::provider::{ErrorAnswer, ErrorReply, Provider, Reject, Route, openai};
 
 /// A refusal or failure, as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,23 +227,25 @@ impl Refusal {
         })
     }
 
-    /// The body in the shape of `provider`'s SDK; OpenAI's where the provider is not known.
-    pub fn body(&self, provider: Option<&'static dyn Provider>, request_id: &str) -> Vec<u8> {
-        self.with_answer(request_id, |answer| provider.unwrap_or(&openai::OpenAi).error_body(answer))
+    /// The answer in the shape of `provider`'s SDK; OpenAI's where the provider is not known.
+    pub fn reply(&self, provider: Option<&'static dyn Provider>, route: Option<Route>, request_id: &str) -> ErrorReply {
+        self.with_answer(request_id, route, |answer| provider.unwrap_or(&openai::OpenAi).refusal(answer))
     }
 
-    /// The error event that ends a stream in mid-air.
-    pub fn closing_event(&self, provider: &'static dyn Provider, request_id: &str) -> Vec<u8> {
-        self.with_answer(request_id, |answer| provider.closing_event(answer))
-    }
-
-    fn with_answer<T>(&self, request_id: &str, write: impl FnOnce(&ErrorAnswer<'_>) -> T) -> T {
+    /// Hands the refusal to whoever knows the provider's shape.
+    pub fn with_answer<T>(
+        &self,
+        request_id: &str,
+        route: Option<Route>,
+        write: impl FnOnce(&ErrorAnswer<'_>) -> T,
+    ) -> T {
         write(&ErrorAnswer {
             status: self.status,
             code: self.code,
             message: &self.message,
             loopers: self.detail(),
             request_id,
+            route,
         })
     }
 
@@ -252,17 +254,21 @@ impl Refusal {
         &self,
         session: &mut Session,
         provider: Option<&'static dyn Provider>,
+        route: Option<Route>,
         request_id: &str,
     ) -> pingora::Result<()> {
-        let body = self.body(provider, request_id);
-        let mut header = ResponseHeader::build(self.status, Some(8))?;
+        let reply = self.reply(provider, route, request_id);
+        let mut header = ResponseHeader::build(reply.status, Some(8))?;
         header.insert_header("content-type", "application/json")?;
-        header.insert_header("content-length", body.len())?;
+        header.insert_header("content-length", reply.body.len())?;
         header.insert_header("cache-control", "no-store")?;
         header.insert_header("x-should-retry", "false")?;
         header.insert_header("x-request-id", request_id)?;
+        for (name, value) in reply.headers {
+            header.insert_header(name, value)?;
+        }
         session.write_response_header(Box::new(header), false).await?;
-        session.write_response_body(Some(Bytes::from(body)), true).await
+        session.write_response_body(Some(Bytes::from(reply.body)), true).await
     }
 }
 

@@ -1,17 +1,32 @@
 //! What differs between provider APIs: routes, request fields that move the bill, framing, usage, error shapes.
 //!
-//! A provider is one file behind [`Provider`], plus its rows in `conf/`. It knows tokens and prices, never the ledger.
+//! A provider is one file behind [`Provider`], plus its rows in `conf/`. It knows tokens and prices, never the ledger. What all of
+//! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
+//! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
+pub mod call;
+pub mod fields;
 pub mod openai;
+pub mod output;
+pub mod reader;
+pub mod reject;
+pub mod schema;
+pub mod skim;
 pub mod tokens;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
-use http::Method;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 
 use crate::money::Money;
-use crate::pricing::{ModelPrice, PriceTable, Tier, Usage};
+use crate::pricing::PriceTable;
+use crate::secret::Secret;
+
+pub use call::{Call, CallBody};
+pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
+pub use reject::Reject;
 
 /// Every provider there is.
 pub static ALL: [&dyn Provider; 1] = [&openai::OpenAi];
@@ -32,127 +47,114 @@ pub struct Route {
     pub body: bool,
 }
 
+/// What an operator says of a provider, as far as reading its requests goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Request fields admitted beyond the known ones (`allow_fields`).
+    pub allow_fields: Vec<String>,
+    /// Names in requests to models of the price table (`deployments`).
+    pub deployments: BTreeMap<String, String>,
+    /// The region that calls go to, where prices or signatures depend on it (`region`).
+    pub region: Option<String>,
+    /// Flat prices of what cannot be bounded by tokens, by name (`fees`).
+    pub fees: BTreeMap<String, Fee>,
+}
+
+/// A flat price that an operator sets for something that a request may start inside the provider, such as a web search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fee {
+    /// For each call of it.
+    pub usd: Money,
+    /// The most calls of it in one request; they are held for.
+    pub calls: u64,
+}
+
 /// What a provider needs to know to read a request.
 pub struct Reading<'a> {
+    /// The provider's name in the config and in the price table.
+    pub provider: &'a str,
     /// The prices in force.
     pub prices: &'a PriceTable,
-    /// Request fields that the operator admits beyond the known ones (`providers.<name>.allow_fields`).
-    pub allow_fields: &'a [String],
+    /// What the operator says of this provider.
+    pub options: &'a Options,
 }
 
-/// Why a request is refused before any money is looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reject {
-    /// The contract's code: `invalid_request`, `ambiguous_request`, `unpriceable_request`, `unknown_model`, `unpriced_model`.
-    pub code: &'static str,
-    /// What is wrong, for the person who reads it.
-    pub message: String,
-    /// What to do about it: the field to drop, or the line of the file that would allow it.
-    pub hint: String,
-}
-
-/// A metered call, read and bounded. Input and output are counted in tokens.
-pub struct Call {
-    /// The model, as the request names it.
-    pub model: Arc<str>,
-    /// Its row of the price table at this moment: reserve and settle see the same prices.
-    pub price: Arc<ModelPrice>,
-    /// True when the answer is streamed.
-    pub stream: bool,
-    /// False when the client did not ask for the usage that a stream ends with: it is then kept from it.
-    pub shows_usage: bool,
-    /// Answers asked for (`n`); each may have the whole output. At least 1.
-    pub samples: u64,
-    /// The most input tokens that the body can make.
-    pub input_max: u64,
-    /// The most output tokens of one sample as the request stands: its own limit, or the model's.
-    pub output_max: u64,
-    /// The least output limit that a clamp may set: 16, or less when the request asks for less; 0 for embeddings.
-    pub output_min: u64,
-    /// True when the cut mode may run it: streamed, and nothing billed is hidden from the stream.
-    pub cuttable: bool,
-    /// The provider's own part: the parsed body.
-    pub body: Box<dyn CallBody>,
-}
-
-/// The provider's part of a call.
-pub trait CallBody: Send + Sync {
-    /// A smaller bound of the input by an exact tokenizer, or `None` where there is none for this call. Costs CPU time.
-    fn exact_input(&self) -> Option<u64>;
-
-    /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
-    fn render(&self, output_limit: Option<u64>) -> Bytes;
-}
-
-impl Call {
-    /// The most that the call can cost with at most `input` input tokens and `output` output tokens a sample.
-    pub fn bound(&self, input: u64, output: u64) -> Money {
-        self.price.worst_text(input, output.saturating_mul(self.samples)).rounded_up()
+impl<'a> Reading<'a> {
+    /// A reading without any options of the operator's.
+    pub fn plain(provider: &'a str, prices: &'a PriceTable) -> Self {
+        static NONE: LazyLock<Options> = LazyLock::new(Options::default);
+        Reading { provider, prices, options: &NONE }
     }
 
-    /// The largest output limit a sample whose bound stays within `money`, at most `output_max`. `None`: not even none fits.
-    pub fn output_within(&self, input: u64, money: Money) -> Option<u64> {
-        let spent = self.price.worst_text(input, 0);
-        if spent.rounded_up() > money {
-            return None;
-        }
-        let units = spent.units_within(money, self.price.worst_output_rate(input));
-        Some(units.map_or(self.output_max, |units| (units / self.samples.max(1)).min(self.output_max)))
+    /// True when the operator admits a field that is not known.
+    pub fn admits(&self, field: &str) -> bool {
+        self.options.allow_fields.iter().any(|allowed| allowed == field)
     }
 }
 
-/// How much output may pass before an answer is cut. Counts are output tokens, all samples together.
+/// A metered request, whole.
+pub struct Request<'a> {
+    /// Its route.
+    pub route: Route,
+    /// What follows `/{provider}`, exactly as it came.
+    pub path: &'a str,
+    /// The query without its proxy key.
+    pub query: Option<&'a str>,
+    /// Its headers, as the client sent them.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl<'a> Request<'a> {
+    /// A request without query and headers.
+    pub fn plain(route: Route, path: &'a str, body: Bytes) -> Self {
+        Request { route, path, query: None, headers: no_headers(), body }
+    }
+}
+
+/// No headers at all.
+fn no_headers() -> &'static HeaderMap {
+    static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+    &NONE
+}
+
+/// The head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ceiling {
-    /// The provider was told a limit that the hold pays for: cut only what *certainly* has more, so that no honest stream is cut.
-    /// Certain is the exact count of the text that was streamed, or one token for each piece of it where no tokenizer is public.
-    Certain(u64),
-    /// The hold does not pay for all that the provider may generate (cut mode): cut what *may* have more. Counted by bytes,
-    /// and by the tokenizer, where one is public, when the bytes reach the ceiling.
-    Possible(u64),
+pub struct AnswerHead<'a> {
+    /// The status.
+    pub status: u16,
+    /// The `content-type`, if it has one.
+    pub content_type: Option<&'a str>,
+    /// All headers, where usage may stand.
+    pub headers: &'a HeaderMap,
 }
 
-/// What one piece of an answer meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Go on.
-    More,
-    /// More output than the ceiling was seen: the answer must be cut before the event that crossed it, which was not emitted.
-    Ceiling,
-    /// The answer cannot be read any further (a frame beyond the limit, a broken checksum): it must be cut.
-    Unreadable,
+impl<'a> AnswerHead<'a> {
+    /// A good answer of this content type, without other headers.
+    pub fn plain(content_type: &'a str) -> Self {
+        AnswerHead { status: 200, content_type: Some(content_type), headers: no_headers() }
+    }
+
+    /// True when the content type is `kind`, whatever its parameters.
+    pub fn is(&self, kind: &str) -> bool {
+        let essence = self.content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(kind)
+    }
 }
 
-/// What an answer said of its own bill so far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observed {
-    /// The usage that the provider reported, if it did, and it is plausible.
-    pub usage: Option<Usage>,
-    /// The tier that the answer names.
-    pub tier: Tier,
-    /// The model that the answer names.
-    pub model: Option<String>,
-    /// An upper bound of the output tokens seen in the stream itself (all samples), whatever usage says.
-    pub streamed_tokens: u64,
-    /// Usage that was missing its meaning: negative, not an integer, smaller than what was streamed. Raises a metric.
-    pub odd_usage: bool,
-    /// The provider's own terminal event was seen.
-    pub finished: bool,
-    /// The provider sent an error inside a stream.
-    pub error: bool,
-}
-
-/// Reads an answer, in any split of its bytes, and decides which bytes the client gets.
-pub trait AnswerReader: Send + Sync {
-    /// Takes the next bytes of the answer and appends to `emit` what the client may have of it by now: whole events only
-    /// in a stream, without those that the client did not ask for.
-    fn push(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Progress;
-
-    /// The answer is at its end: appends what is left.
-    fn finish(&mut self, emit: &mut BytesMut) -> Progress;
-
-    /// What is known of the bill. May run a tokenizer over text that was not counted yet when `exact` is asked for.
-    fn observed(&mut self, exact: bool) -> &Observed;
+/// A request on its way out, for whoever signs it.
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The value of `Host`.
+    pub authority: &'a str,
+    /// Path and query as sent.
+    pub path_and_query: &'a str,
+    /// The body as sent.
+    pub body: &'a [u8],
+    /// What the operator says of this provider.
+    pub options: &'a Options,
 }
 
 /// A refusal or failure to be said in the provider's own shape.
@@ -168,6 +170,19 @@ pub struct ErrorAnswer<'a> {
     pub loopers: serde_json::Value,
     /// The request's id.
     pub request_id: &'a str,
+    /// The route, if the request had got that far.
+    pub route: Option<Route>,
+}
+
+/// An error answer in a provider's own shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// The status that its SDKs understand best.
+    pub status: u16,
+    /// Headers beyond those that every refusal has.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, JSON.
+    pub body: Vec<u8>,
 }
 
 /// One provider's API, as far as money goes.
@@ -179,20 +194,17 @@ pub trait Provider: Send + Sync {
     /// `path` is what follows `/{provider}`, exactly as it came: nothing is decoded or normalised.
     fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Route>;
 
-    /// Reads the body of a metered request strictly, and bounds it.
-    fn read(&self, route: Route, path: &str, body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject>;
+    /// Reads a metered request strictly, and bounds it.
+    fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>;
 
-    /// A reader for the answer to a call. `event_stream`: the answer said `text/event-stream`.
-    fn answer(&self, route: Route, call: &Call, event_stream: bool, ceiling: Ceiling) -> Box<dyn AnswerReader>;
+    /// A reader for the answer to a call.
+    fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader>;
 
-    /// The header that carries the provider's key: name and value.
-    fn credential(&self, key: &str) -> (&'static str, String);
+    /// The headers that carry the provider's key, or a signature made with it. An error says what is wrong with the key.
+    fn authorize(&self, request: &Outgoing<'_>, key: &Secret) -> Result<Vec<(&'static str, String)>, String>;
 
-    /// An error answer's body (JSON).
-    fn error_body(&self, error: &ErrorAnswer<'_>) -> Vec<u8>;
-
-    /// The last bytes of a stream that is cut: an error event that the provider's SDKs raise.
-    fn closing_event(&self, error: &ErrorAnswer<'_>) -> Vec<u8>;
+    /// An error answer.
+    fn refusal(&self, error: &ErrorAnswer<'_>) -> ErrorReply;
 
     /// True when an answer with this status is documented, or taken, as not billed.
     fn unbilled_status(&self, status: u16) -> bool;

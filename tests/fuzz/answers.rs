@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use loopers::pricing::PriceTable;
 use loopers::provider::openai::OpenAi;
-use loopers::provider::{Call, Ceiling, Observed, Progress, Provider, Reading, Route};
+use loopers::provider::{AnswerHead, Call, Ceiling, Observed, Progress, Provider, Reading, Request, Route};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -87,8 +87,8 @@ fn chat(asks_for_usage: bool) -> (Route, Call) {
     if asks_for_usage {
         body["stream_options"] = json!({"include_usage": true});
     }
-    let reading = Reading { prices: &prices, allow_fields: &[] };
-    let call = OpenAi.read(route, path, Bytes::from(body.to_string()), &reading);
+    let reading = Reading::plain("openai", &prices);
+    let call = OpenAi.read(Request::plain(route, path, Bytes::from(body.to_string())), &reading);
     (route, call.unwrap_or_else(|reject| panic!("{reject:?}")))
 }
 
@@ -99,7 +99,12 @@ fn run<'a>(
     ceiling: Ceiling,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> Outcome {
-    let mut reader = OpenAi.answer(route, call, stream, ceiling);
+    let mut reader = OpenAi.answer(
+        route,
+        call,
+        &AnswerHead::plain(if stream { "text/event-stream" } else { "application/json" }),
+        ceiling,
+    );
     let mut emit = BytesMut::new();
     let mut end = Progress::More;
     for piece in pieces {

@@ -5,7 +5,7 @@ use http::Method;
 use loopers::money::Money;
 use loopers::pricing::PriceTable;
 use loopers::provider::openai::OpenAi;
-use loopers::provider::{Call, Provider, Reading, Reject};
+use loopers::provider::{Call, Provider, Reading, Reject, Request};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ fn check_request(
 
 fn read(prices: &PriceTable, path: &str, body: Bytes) -> Result<Call, Reject> {
     let route = OpenAi.route(&Method::POST, path, None).expect("the route exists");
-    OpenAi.read(route, path, body, &Reading { prices, allow_fields: &[] })
+    OpenAi.read(Request::plain(route, path, body), &Reading::plain("openai", prices))
 }
 
 fn check_bound(call: &Call, money: Money) -> Check {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::fields::{self, Rule};
-use super::{errors, messages, schema};
-use crate::pricing::{ModelPrice, Tier, Tokenizer};
+use super::{fields, messages};
+use crate::pricing::{ModelPrice, Terms, Tier, Tokenizer};
+use crate::provider::fields::{Rule, rule};
 use crate::provider::tokens::COUNTED_BYTES_MAX;
-use crate::provider::{Call, CallBody, Reading, Reject};
+use crate::provider::{Call, CallBody, Reading, Reject, reject, schema};
 use crate::wire::json::{Document, Value};
 
 /// Tokens that a request may add beyond its messages and tools: priming, and what tools and formats say around themselves.
@@ -68,18 +68,18 @@ struct Parts<'a> {
 /// Reads and bounds a chat request.
 pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
-    let parts = parts(&document, reading.allow_fields)?;
+    let parts = parts(&document, reading)?;
     let (model, price) = super::model(parts.model, reading)?;
     if price.embedding {
-        return Err(errors::invalid(format!("`{model}` makes embeddings, not chat"), "name a chat model"));
+        return Err(reject::invalid(format!("`{model}` makes embeddings, not chat"), "name a chat model"));
     }
     let Some(messages) = parts.messages else {
-        return Err(errors::invalid("`messages` is missing", "send at least one message"));
+        return Err(reject::invalid("`messages` is missing", "send at least one message"));
     };
     if (parts.uses_cache_options || messages.has_breakpoint) && !price.implicit_cache_writes {
         let hint = "send the request without `prompt_cache_options` and `prompt_cache_breakpoint`, or set `implicit_cache_writes: true` \
                     in the model's row of the price file, so that cache writes are held for";
-        return Err(errors::unpriceable(format!("`{model}` has no price of cache writes"), hint));
+        return Err(reject::unpriceable(format!("`{model}` has no price of cache writes"), hint));
     }
     let limit = parts.max_completion_tokens.or(parts.max_tokens);
     let output_max = limit.unwrap_or(price.max_output).min(price.context_window);
@@ -116,6 +116,7 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
         // Reasoning and rejected predictions are billed without being seen.
         cuttable: is_stream && !price.hidden_output && !has_prediction,
         price,
+        terms: Terms::default(),
         body: Box::new(chat),
     })
 }
@@ -144,8 +145,11 @@ fn beside_messages(parts: &Parts<'_>) -> u64 {
 
 /// How many input tokens cost at least as much as one output token, long prompts included.
 fn output_per_input(price: &ModelPrice) -> u64 {
-    let (input, output) =
-        (price.worst_input_rate(0).femto().max(1), price.worst_output_rate(price.context_window).femto());
+    let plain = Terms::default();
+    let (input, output) = (
+        price.worst_input_rate(&plain, 0).femto().max(1),
+        price.worst_output_rate(&plain, price.context_window).femto(),
+    );
     u64::try_from(output.div_ceil(input)).unwrap_or(u64::MAX)
 }
 
@@ -153,7 +157,7 @@ fn output_per_input(price: &ModelPrice) -> u64 {
 fn sets_tier(tier: Option<Value<'_>>, price: &ModelPrice) -> Result<bool, Reject> {
     let Some(tier) = tier.filter(|tier| !tier.is_null()) else { return Ok(true) };
     let Some(name) = tier.as_str() else {
-        return Err(errors::invalid("`service_tier` is not a string", "send \"default\", or leave it out"));
+        return Err(reject::invalid("`service_tier` is not a string", "send \"default\", or leave it out"));
     };
     match name.as_ref() {
         "default" => Ok(false),
@@ -162,7 +166,7 @@ fn sets_tier(tier: Option<Value<'_>>, price: &ModelPrice) -> Result<bool, Reject
         "flex" => Ok(!price.tiers.iter().any(|(tier, _)| *tier == Tier::Flex)),
         _ => {
             let message = "`service_tier`: only `default`, `auto` and `flex` are held for; other tiers cost a multiple";
-            Err(errors::unpriceable(message, "send \"default\", or leave it out"))
+            Err(reject::unpriceable(message, "send \"default\", or leave it out"))
         }
     }
 }
@@ -177,30 +181,30 @@ fn stream_options(parts: &Parts<'_>) -> Option<&'static str> {
 }
 
 /// Reads all top-level fields.
-fn parts<'a>(document: &'a Document, allowed: &[String]) -> Result<Parts<'a>, Reject> {
+fn parts<'a>(document: &'a Document, reading: &Reading<'_>) -> Result<Parts<'a>, Reject> {
     let mut parts = Parts { samples: 1, expansion: Some(0), ..Parts::default() };
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match fields::rule(key, &name, fields::CHAT, allowed)? {
-            Some(Rule::Read) => field(&mut parts, &name, value, allowed)?,
+        match rule(reading, key, &name, fields::CHAT)? {
+            Some(Rule::Read) => field(&mut parts, &name, value, reading)?,
             Some(Rule::Prompt) | None => parts.prompt_bytes += value.raw().len() as u64,
             Some(Rule::Free | Rule::Denied(_)) => {}
         }
     }
     if parts.max_tokens.is_some() && parts.max_completion_tokens.is_some() {
         let message = "`max_tokens` and `max_completion_tokens` are both given";
-        return Err(errors::ambiguous(message, "send `max_completion_tokens` alone"));
+        return Err(reject::ambiguous(message, "send `max_completion_tokens` alone"));
     }
     Ok(parts)
 }
 
-fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, allowed: &[String]) -> Result<(), Reject> {
+fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, reading: &Reading<'_>) -> Result<(), Reject> {
     if name == "model" {
         parts.model = Some(value);
         return Ok(());
     }
     if name == "messages" {
-        parts.messages = Some(messages::check(value, allowed)?);
+        parts.messages = Some(messages::check(value, reading)?);
         return Ok(());
     }
     if value.is_null() {
@@ -209,12 +213,12 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, allowed: &[Str
     match name {
         "stream" => {
             parts.is_stream =
-                value.as_bool().ok_or_else(|| errors::invalid("`stream` is not true or false", "send true or false"))?
+                value.as_bool().ok_or_else(|| reject::invalid("`stream` is not true or false", "send true or false"))?
         }
         "stream_options" => read_stream_options(parts, value)?,
         "n" => match value.as_u64() {
             Some(samples @ 1..=SAMPLES_MAX) => parts.samples = samples,
-            _ => return Err(errors::invalid("`n` is not a whole number from 1 to 128", "leave it out for one answer")),
+            _ => return Err(reject::invalid("`n` is not a whole number from 1 to 128", "leave it out for one answer")),
         },
         "max_tokens" => parts.max_tokens = Some(limit(name, value)?),
         "max_completion_tokens" => parts.max_completion_tokens = Some(limit(name, value)?),
@@ -224,7 +228,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, allowed: &[Str
         "response_format" => read_format(parts, value)?,
         "modalities" => {
             if !value.is_array() || value.items().any(|item| item.as_str().as_deref() != Some("text")) {
-                return Err(errors::unpriceable(
+                return Err(reject::unpriceable(
                     "`modalities`: only text can be held for",
                     "send [\"text\"], or leave it out",
                 ));
@@ -240,7 +244,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, allowed: &[Str
             };
             if !value.is_object() || !value.fields().all(is_known) {
                 let message = "`prompt_cache_options`: only `mode`, and a `ttl` of \"30m\", have a known price";
-                return Err(errors::unpriceable(message, "send only these"));
+                return Err(reject::unpriceable(message, "send only these"));
             }
             parts.uses_cache_options = true;
         }
@@ -252,7 +256,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, allowed: &[Str
 fn limit(name: &str, value: Value<'_>) -> Result<u64, Reject> {
     match value.as_u64() {
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        _ => Err(errors::invalid(
+        _ => Err(reject::invalid(
             format!("`{name}` is not a whole number of at least 1"),
             "send a number of tokens, e.g. 1000",
         )),
@@ -261,7 +265,7 @@ fn limit(name: &str, value: Value<'_>) -> Result<u64, Reject> {
 
 fn read_stream_options(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
     let not_bool =
-        || errors::invalid("`stream_options` is not an object of truth values", "send {\"include_usage\": true}");
+        || reject::invalid("`stream_options` is not an object of truth values", "send {\"include_usage\": true}");
     if !value.is_object() {
         return Err(not_bool());
     }
@@ -272,7 +276,7 @@ fn read_stream_options(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Re
             "include_obfuscation" => parts.include_obfuscation = Some(value.as_bool().ok_or_else(not_bool)?),
             _ => {
                 let message = "`stream_options` has a field whose cost is not known";
-                return Err(errors::unpriceable(message, "send `include_usage` and `include_obfuscation` only"));
+                return Err(reject::unpriceable(message, "send `include_usage` and `include_obfuscation` only"));
             }
         }
     }
@@ -281,7 +285,7 @@ fn read_stream_options(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Re
 
 fn read_tools(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
     if !value.is_array() {
-        return Err(errors::invalid("`tools` is not an array", "send an array of tools"));
+        return Err(reject::invalid("`tools` is not an array", "send an array of tools"));
     }
     parts.prompt_bytes += value.raw().len() as u64;
     for (at, tool) in value.items().enumerate() {
@@ -290,12 +294,12 @@ fn read_tools(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
             let message = format!(
                 "`tools[{at}].type`: only `function` and `custom` can be held for; built-in tools are billed by the call"
             );
-            return Err(errors::unpriceable(message, "send tools that your own code runs"));
+            return Err(reject::unpriceable(message, "send tools that your own code runs"));
         };
         if let Some((name, _)) = tool.fields().find(|(name, _)| name != "type" && name != kind) {
             let name: String = name.chars().take(64).collect();
             let message = format!("`tools[{at}].{name}` is not a field whose cost is known");
-            return Err(errors::unpriceable(message, "send `type` and the definition only"));
+            return Err(reject::unpriceable(message, "send `type` and the definition only"));
         }
         parts.tools += 1;
         expand(parts, tool.get("function").and_then(|function| function.get("parameters")));
@@ -305,7 +309,7 @@ fn read_tools(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
 
 fn read_functions(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
     if !value.is_array() {
-        return Err(errors::invalid("`functions` is not an array", "send `tools`"));
+        return Err(reject::invalid("`functions` is not an array", "send `tools`"));
     }
     parts.prompt_bytes += value.raw().len() as u64;
     for function in value.items() {
@@ -319,7 +323,7 @@ fn read_format(parts: &mut Parts<'_>, value: Value<'_>) -> Result<(), Reject> {
     let kind = value.get("type").and_then(Value::as_str);
     if !matches!(kind.as_deref(), Some("text" | "json_object" | "json_schema")) {
         let message = "`response_format.type` is none of text, json_object, json_schema";
-        return Err(errors::unpriceable(message, "send one of them, or leave the field out"));
+        return Err(reject::unpriceable(message, "send one of them, or leave the field out"));
     }
     parts.prompt_bytes += value.raw().len() as u64;
     expand(parts, value.get("json_schema").and_then(|format| format.get("schema")));

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{errors, fields};
-use crate::pricing::Tokenizer;
-use crate::provider::{Call, CallBody, Reading, Reject, tokens};
+use super::fields;
+use crate::pricing::{Terms, Tokenizer};
+use crate::provider::fields::rule;
+use crate::provider::{Call, CallBody, Reading, Reject, reject, tokens};
 use crate::wire::json::{Document, Kind, Value};
 
 /// The most inputs of one request.
@@ -28,7 +29,7 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
     let root = document.root();
     let (mut model, mut input) = (None, None);
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        fields::rule(key, &name, fields::EMBEDDINGS, reading.allow_fields)?;
+        rule(reading, key, &name, fields::EMBEDDINGS)?;
         match name.as_ref() {
             "model" => model = Some(value),
             "input" => input = Some(value),
@@ -37,7 +38,7 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
     }
     let (model, price) = super::model(model, reading)?;
     if !price.embedding {
-        return Err(errors::invalid(
+        return Err(reject::invalid(
             format!("`{model}` is not an embedding model"),
             "name one, e.g. \"text-embedding-3-small\"",
         ));
@@ -61,13 +62,14 @@ pub fn read(body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
         output_min: 0,
         cuttable: false,
         price,
+        terms: Terms::default(),
         body: Box::new(body),
     })
 }
 
 fn bad_input(what: &str) -> Reject {
     let hint = "send a string, an array of up to 2048 strings, an array of token ids, or an array of such arrays";
-    errors::invalid(format!("`input` {what}"), hint)
+    reject::invalid(format!("`input` {what}"), hint)
 }
 
 fn is_text(value: Value<'_>) -> bool {

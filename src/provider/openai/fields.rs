@@ -1,21 +1,6 @@
-//! The top-level fields of a chat request, and what each does to the bill.
+//! The top-level fields of OpenAI's requests, and what each does to the bill.
 
-use super::errors;
-use crate::provider::Reject;
-use crate::wire::json::{Kind, Value};
-
-/// What a field does to the bill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// Nothing: it is not in the prompt and starts nothing.
-    Free,
-    /// Its text may become part of the prompt.
-    Prompt,
-    /// Read on its own.
-    Read,
-    /// More than can be bounded. Says why.
-    Denied(&'static str),
-}
+use crate::provider::fields::Rule;
 
 /// Every field that is known, exactly as it must be spelled.
 pub const CHAT: &[(&str, Rule)] = &[
@@ -77,26 +62,3 @@ pub const EMBEDDINGS: &[(&str, Rule)] = &[
     ("encoding_format", Rule::Free),
     ("user", Rule::Free),
 ];
-
-/// The rule of a top-level key. `None`: unknown to us, but the operator admits it.
-pub fn rule(key: Value<'_>, name: &str, known: &[(&str, Rule)], allowed: &[String]) -> Result<Option<Rule>, Reject> {
-    let hint = |name: &str| format!("spell it `{name}`, without escapes");
-    if let Some((name, rule)) = known.iter().find(|(known, _)| *known == name) {
-        if key.kind() == Kind::Escaped {
-            return Err(errors::ambiguous(format!("`{name}` is spelled with escapes"), hint(name)));
-        }
-        return match rule {
-            Rule::Denied(why) => {
-                Err(errors::unpriceable(format!("`{name}`: {why}"), format!("send the request without `{name}`")))
-            }
-            rule => Ok(Some(*rule)),
-        };
-    }
-    if let Some((name, _)) = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-        return Err(errors::ambiguous(format!("a field is spelled like `{name}` in another case"), hint(name)));
-    }
-    if allowed.iter().any(|allowed| allowed == name) {
-        return Ok(None);
-    }
-    Err(errors::unknown_field(name))
-}

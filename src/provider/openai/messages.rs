@@ -1,8 +1,7 @@
 //! The messages of a chat: which forms are admitted, and how many tokens they make at most.
 
-use super::errors;
 use crate::pricing::Tokenizer;
-use crate::provider::{Reject, tokens};
+use crate::provider::{Reading, Reject, reject, tokens};
 use crate::wire::json::Value;
 
 /// Tokens of a message's frame at most; the published figure is 3, and 1 for a name.
@@ -24,20 +23,20 @@ pub struct Traits {
 }
 
 /// Checks all messages.
-pub fn check(messages: Value<'_>, allowed: &[String]) -> Result<Traits, Reject> {
+pub fn check(messages: Value<'_>, reading: &Reading<'_>) -> Result<Traits, Reject> {
     let mut traits = Traits::default();
     for message in messages.items() {
         traits.count += 1;
-        check_message(message, traits.count - 1, allowed, &mut traits)?;
+        check_message(message, traits.count - 1, reading, &mut traits)?;
     }
     if traits.count == 0 {
-        return Err(errors::invalid("`messages` is not an array with messages in it", "send at least one message"));
+        return Err(reject::invalid("`messages` is not an array with messages in it", "send at least one message"));
     }
     Ok(traits)
 }
 
-fn check_message(message: Value<'_>, at: u64, allowed: &[String], traits: &mut Traits) -> Result<(), Reject> {
-    let invalid = |what: &str| Err(errors::invalid(format!("`messages[{at}]`: {what}"), "see the API's reference"));
+fn check_message(message: Value<'_>, at: u64, reading: &Reading<'_>, traits: &mut Traits) -> Result<(), Reject> {
+    let invalid = |what: &str| Err(reject::invalid(format!("`messages[{at}]`: {what}"), "see the API's reference"));
     if !message.is_object() {
         return invalid("not an object");
     }
@@ -56,20 +55,17 @@ fn check_message(message: Value<'_>, at: u64, allowed: &[String], traits: &mut T
             "audio" if value.is_null() => {}
             "audio" => {
                 let message = format!("`messages[{at}].audio` is billed as audio input, and is not in the body");
-                return Err(errors::unpriceable(message, "send the transcript as text"));
+                return Err(reject::unpriceable(message, "send the transcript as text"));
             }
-            other if allowed.iter().any(|allowed| allowed == other) => {}
+            other if reading.admits(other) => {}
             other => {
-                return Err(errors::unknown_field(&format!("messages[{at}].{other}"))).map_err(|e| named(e, other));
+                let whole = reject::unknown_field(reading.provider, &format!("messages[{at}].{other}"));
+                // The hint names the bare field, as `allow_fields` takes it.
+                return Err(Reject { hint: reject::unknown_field(reading.provider, other).hint, ..whole });
             }
         }
     }
     if has_role { Ok(()) } else { invalid("`role` is none of developer, system, user, assistant, tool, function") }
-}
-
-/// The hint names the bare field, as `allow_fields` takes it.
-fn named(reject: Reject, name: &str) -> Reject {
-    Reject { hint: errors::unknown_field(name).hint, ..reject }
 }
 
 fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(), Reject> {
@@ -77,7 +73,7 @@ fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(),
         return Ok(());
     }
     if !content.is_array() {
-        return Err(errors::invalid(
+        return Err(reject::invalid(
             format!("`messages[{at}].content` is neither text nor an array of parts"),
             "send text",
         ));
@@ -92,11 +88,11 @@ fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(),
             Some(other @ ("input_audio" | "file" | "video_url" | "input_file" | "input_image")) => {
                 let message =
                     format!("`{path}`: the input tokens of a part of type `{other}` cannot be known beforehand");
-                return Err(errors::unpriceable(message, "send its content as text"));
+                return Err(reject::unpriceable(message, "send its content as text"));
             }
             _ => {
                 let message = format!("`{path}` is not a part of type text, refusal or image_url");
-                return Err(errors::unpriceable(message, "send its content as text"));
+                return Err(reject::unpriceable(message, "send its content as text"));
             }
         };
         for (key, value) in part.fields() {
@@ -109,7 +105,7 @@ fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(),
                     let message = format!(
                         "`{path}` has a field that does not belong to a part of type {text}, or is not of its form"
                     );
-                    return Err(errors::unpriceable(message, "send only the fields of the API's reference"));
+                    return Err(reject::unpriceable(message, "send only the fields of the API's reference"));
                 }
             }
         }

@@ -9,8 +9,6 @@ mod embeddings;
 mod errors;
 mod fields;
 mod messages;
-mod schema;
-mod skim;
 mod usage;
 
 use std::sync::Arc;
@@ -18,8 +16,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use super::{AnswerReader, Call, Ceiling, ErrorAnswer, Provider, Reading, Reject, Route};
+use super::reader::{Events, Whole};
+use super::{
+    AnswerHead, AnswerReader, Call, Ceiling, ErrorAnswer, ErrorReply, Outgoing, Provider, Reading, Reject, Request,
+    Route, reject,
+};
 use crate::pricing::ModelPrice;
+use crate::secret::Secret;
 use crate::wire::json::{Document, Value};
 
 const CHAT: Route = Route { label: "chat_completions", metered: true, body: true };
@@ -51,29 +54,29 @@ impl Provider for OpenAi {
         }
     }
 
-    fn read(&self, route: Route, _path: &str, body: Bytes, reading: &Reading<'_>) -> Result<Call, Reject> {
-        match route {
-            CHAT => chat::read(body, reading),
-            EMBEDDINGS => embeddings::read(body, reading),
-            _ => Err(errors::invalid("this route takes no body", "send it without one")),
+    fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
+        match request.route {
+            CHAT => chat::read(request.body, reading),
+            EMBEDDINGS => embeddings::read(request.body, reading),
+            _ => Err(reject::invalid("this route takes no body", "send it without one")),
         }
     }
 
-    fn answer(&self, route: Route, call: &Call, event_stream: bool, ceiling: Ceiling) -> Box<dyn AnswerReader> {
+    fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {
         let meter = answer::Meter::new(call, route == EMBEDDINGS, ceiling);
-        if event_stream { Box::new(answer::Stream::new(meter, call)) } else { Box::new(answer::Whole::new(meter)) }
+        if head.is("text/event-stream") {
+            Box::new(<Events<_>>::new(meter, call.shows_usage))
+        } else {
+            Box::new(Whole::new(meter))
+        }
     }
 
-    fn credential(&self, key: &str) -> (&'static str, String) {
-        ("authorization", format!("Bearer {key}"))
+    fn authorize(&self, _request: &Outgoing<'_>, key: &Secret) -> Result<Vec<(&'static str, String)>, String> {
+        Ok(vec![("authorization", format!("Bearer {}", key.expose()))])
     }
 
-    fn error_body(&self, error: &ErrorAnswer<'_>) -> Vec<u8> {
-        errors::body(error)
-    }
-
-    fn closing_event(&self, error: &ErrorAnswer<'_>) -> Vec<u8> {
-        errors::closing_event(error)
+    fn refusal(&self, error: &ErrorAnswer<'_>) -> ErrorReply {
+        errors::reply(error)
     }
 
     /// A 4xx is taken as free (documented for flex's 429 only); a 5xx may come after tokens were generated.
@@ -101,20 +104,20 @@ fn is_model_name(name: &str) -> bool {
 
 /// Parses a body, which must be an object.
 fn document(body: Bytes) -> Result<Document, Reject> {
-    let document = Document::parse(body).map_err(|e| errors::unreadable(&e))?;
+    let document = Document::parse(body).map_err(|e| reject::unreadable(&e))?;
     if document.root().is_object() {
         Ok(document)
     } else {
-        Err(errors::invalid("the body is not a JSON object", "send an object with `model` and the fields of the API"))
+        Err(reject::invalid("the body is not a JSON object", "send an object with `model` and the fields of the API"))
     }
 }
 
 /// The model that a request names, and its row of the price table.
 fn model(value: Option<Value<'_>>, reading: &Reading<'_>) -> Result<(Arc<str>, Arc<ModelPrice>), Reject> {
     let Some(name) = value.and_then(Value::as_str) else {
-        return Err(errors::invalid("`model` is missing or not a string", "name a model, e.g. \"gpt-5-mini\""));
+        return Err(reject::invalid("`model` is missing or not a string", "name a model, e.g. \"gpt-5-mini\""));
     };
-    if let Some(price) = reading.prices.for_model("openai", &name) {
+    if let Some(price) = reading.prices.for_model(reading.provider, &name) {
         return Ok((name.as_ref().into(), price.clone()));
     }
     let is_name = !name.is_empty()
@@ -122,9 +125,9 @@ fn model(value: Option<Value<'_>>, reading: &Reading<'_>) -> Result<(Arc<str>, A
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b));
     if !is_name {
         let message = "`model` is not a model name: letters, digits and `._:/-` only";
-        return Err(errors::invalid(message, "send the name as the provider lists it"));
+        return Err(reject::invalid(message, "send the name as the provider lists it"));
     }
-    Err(errors::no_price(&name, reading.prices))
+    Err(reject::no_price(reading.provider, &name, reading.prices))
 }
 
 #[cfg(test)]

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::pricing::PriceTable;
+use crate::provider::Options;
 
 pub static PRICES: LazyLock<PriceTable> = LazyLock::new(|| PriceTable::builtin().unwrap());
 
 pub fn read_route(route: Route, body: &str, allow: &[&str]) -> Result<Call, Reject> {
     let allow: Vec<String> = allow.iter().map(|name| name.to_string()).collect();
-    let reading = Reading { prices: &PRICES, allow_fields: &allow };
-    OpenAi.read(route, "", Bytes::copy_from_slice(body.as_bytes()), &reading)
+    let options = Options { allow_fields: allow, ..Options::default() };
+    let reading = Reading { options: &options, ..Reading::plain("openai", &PRICES) };
+    OpenAi.read(Request::plain(route, "", Bytes::copy_from_slice(body.as_bytes())), &reading)
 }
 
 pub fn read(body: &str) -> Result<Call, Reject> {

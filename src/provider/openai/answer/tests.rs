@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::json;
@@ -6,12 +8,20 @@ use super::super::OpenAi;
 use super::super::tests::{PRICES, call};
 use super::*;
 use crate::pricing::Tier;
-use crate::provider::{Provider, Reading};
+use crate::provider::{AnswerHead, AnswerReader, Progress, Provider, Reading, Request};
 
 const CHAT: crate::provider::Route = super::super::CHAT;
 
+/// The head of a stream, or of an answer in one piece.
+fn head(is_stream: bool) -> &'static AnswerHead<'static> {
+    static HEADS: LazyLock<[AnswerHead<'static>; 2]> = LazyLock::new(|| {
+        [AnswerHead::plain("application/json"), AnswerHead::plain("text/event-stream; charset=utf-8")]
+    });
+    &HEADS[usize::from(is_stream)]
+}
+
 fn reader(fields: serde_json::Value, is_stream: bool, ceiling: u64) -> Box<dyn AnswerReader> {
-    OpenAi.answer(CHAT, &call(fields), is_stream, Ceiling::Possible(ceiling))
+    OpenAi.answer(CHAT, &call(fields), head(is_stream), Ceiling::Possible(ceiling))
 }
 
 /// Reads chunks to the end and returns what was emitted, how it ended, and what was observed.
@@ -200,7 +210,7 @@ fn a32_a_ceiling_counts_all_that_is_generated() {
 fn a_model_without_a_public_tokenizer_is_not_cut_for_its_bytes() {
     let fields = json!({"model": "gpt-6-luna", "stream": true});
     let text = delta(" hello").repeat(100);
-    let told = |ceiling| OpenAi.answer(CHAT, &call(fields.clone()), true, ceiling);
+    let told = |ceiling| OpenAi.answer(CHAT, &call(fields.clone()), head(true), ceiling);
     let (_, progress, observed) = run(told(Ceiling::Certain(100)), &[text.as_bytes()]);
     assert_eq!(progress, Progress::More);
     assert!(observed.streamed_tokens >= 600);
@@ -216,7 +226,7 @@ fn an_obedient_stream_is_never_cut() {
     // As many tokens as the limit says, in any text: the certain count never exceeds them.
     for text in [" hello", "\u{fdfa}", "😀", "a b", "  \n", "===="] {
         let exact = crate::provider::tokens::count(crate::pricing::Tokenizer::O200kBase, &text.repeat(50));
-        let stream = OpenAi.answer(CHAT, &call(json!({"stream": true})), true, Ceiling::Certain(exact));
+        let stream = OpenAi.answer(CHAT, &call(json!({"stream": true})), head(true), Ceiling::Certain(exact));
         assert_eq!(run(stream, &[delta(text).repeat(50).as_bytes()]).1, Progress::More, "{text:?}");
     }
 }
@@ -251,19 +261,19 @@ fn a33_an_answer_of_any_size_passes_and_its_usage_is_read() {
         r#"{{"object":"list","data":[{}[]],"model":"m","usage":{{"prompt_tokens":9,"total_tokens":9}}}}"#,
         row.repeat(1500)
     );
-    let reading = Reading { prices: &PRICES, allow_fields: &[] };
+    let reading = Reading::plain("openai", &PRICES);
     let request = Bytes::from_static(br#"{"model":"text-embedding-3-small","input":"x"}"#);
     let route = super::super::EMBEDDINGS;
-    let call = OpenAi.read(route, "", request, &reading).unwrap();
+    let call = OpenAi.read(Request::plain(route, "", request), &reading).unwrap();
     for size in [body.len(), 65_536] {
         let chunks: Vec<&[u8]> = body.as_bytes().chunks(size).collect();
-        let (emitted, progress, observed) = run(OpenAi.answer(route, &call, false, Ceiling::Certain(0)), &chunks);
+        let (emitted, progress, observed) = run(OpenAi.answer(route, &call, head(false), Ceiling::Certain(0)), &chunks);
         assert_eq!((emitted.len(), progress), (body.len(), Progress::More));
         assert_eq!(observed.usage, Some(Usage { input: 9, ..Usage::default() }));
     }
     // A truncated body has no usage.
     let (_, _, observed) =
-        run(OpenAi.answer(route, &call, false, Ceiling::Certain(0)), &[&body.as_bytes()[..body.len() - 1]]);
+        run(OpenAi.answer(route, &call, head(false), Ceiling::Certain(0)), &[&body.as_bytes()[..body.len() - 1]]);
     assert_eq!(observed.usage, None);
 }
 

@@ -85,10 +85,8 @@ fn a04_what_is_priced_is_what_is_read() {
     assert_eq!(
         OpenAi
             .read(
-                CHAT,
-                "",
-                Bytes::from_static(b"{\"model\":\"\xff\"}"),
-                &Reading { prices: &PRICES, allow_fields: &[] }
+                Request::plain(CHAT, "", Bytes::from_static(b"{\"model\":\"\xff\"}")),
+                &Reading::plain("openai", &PRICES)
             )
             .err()
             .unwrap()
@@ -105,7 +103,7 @@ fn a04_what_is_priced_is_what_is_read() {
 fn a05_a_compressed_body_is_no_json() {
     let gzip = Bytes::from_static(b"\x1f\x8b\x08\x00\x00\x00\x00\x00");
     assert_eq!(
-        OpenAi.read(CHAT, "", gzip, &Reading { prices: &PRICES, allow_fields: &[] }).err().unwrap().code,
+        OpenAi.read(Request::plain(CHAT, "", gzip), &Reading::plain("openai", &PRICES)).err().unwrap().code,
         "invalid_request"
     );
 }
@@ -197,7 +195,11 @@ fn a12_a_model_without_a_price_is_refused_with_the_row_to_add() {
         assert_eq!(refused(json!({"model": bad})).code, "invalid_request");
     }
     assert_eq!(refused(json!({"model": "GPT-4o"})).code, "unknown_model");
-    assert_eq!(&*call(json!({"model": "gpt-4o-2024-11-20"})).price.id, "openai/gpt-4o");
+    assert_eq!(&*call(json!({"model": "gpt-4o-2024-11-20"})).price.id, "openai/gpt-4o-2024-11-20");
+    assert_eq!(&*call(json!({"model": "gpt-4o-2029-11-20"})).price.id, "openai/gpt-4o");
+    // A fine-tuned model has the price of its base, however its owner called it, in the letters of a name.
+    assert_eq!(&*call(json!({"model": "ft:gpt-4o-2024-08-06:org::id"})).price.id, "openai/ft:gpt-4o-2024-08-06");
+    assert_eq!(refused(json!({"model": "ft:gpt-4o-2024-08-06:org\nb"})).code, "invalid_request");
 }
 
 #[test]

@@ -104,8 +104,9 @@ fn errors_are_said_in_openais_shape() {
         message: "no \"money\"",
         loopers: json!({"code": code, "limit_usd": "1"}),
         request_id: "r1",
+        route: None,
     };
-    let body: Value = serde_json::from_slice(&OpenAi.error_body(&error(402, "budget_exceeded"))).unwrap();
+    let body: Value = serde_json::from_slice(&OpenAi.refusal(&error(402, "budget_exceeded")).body).unwrap();
     let want = json!({"error": {"message": "no \"money\"", "type": "insufficient_quota", "param": null, "code": "budget_exceeded",
         "loopers": {"code": "budget_exceeded", "limit_usd": "1"}}});
     assert_eq!(body, want);
@@ -118,17 +119,20 @@ fn errors_are_said_in_openais_shape() {
         (429, "rate_limited", "rate_limit_error"),
         (503, "ledger_unavailable", "server_error"),
     ] {
-        let body: Value = serde_json::from_slice(&OpenAi.error_body(&error(status, code))).unwrap();
+        let body: Value = serde_json::from_slice(&OpenAi.refusal(&error(status, code)).body).unwrap();
         assert_eq!(body["error"]["type"], kind);
     }
-    let event = String::from_utf8(OpenAi.closing_event(&error(200, "budget_exceeded"))).unwrap();
+    let event = String::from_utf8(errors::closing_event(&error(200, "budget_exceeded"))).unwrap();
     let data = event.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).unwrap();
     assert!(!data.contains('\n') && serde_json::from_str::<Value>(data).unwrap()["error"]["code"] == "budget_exceeded");
 }
 
 #[test]
 fn facts() {
-    assert_eq!(OpenAi.credential("sk-x"), ("authorization", "Bearer sk-x".to_string()));
+    let (method, options) = (Method::POST, Options::default());
+    let outgoing = Outgoing { method: &method, authority: "h", path_and_query: "/v1", body: b"", options: &options };
+    let headers = OpenAi.authorize(&outgoing, &Secret::new("sk-x")).unwrap();
+    assert_eq!(headers, [("authorization", "Bearer sk-x".to_string())]);
     assert!(OpenAi.unbilled_status(429) && OpenAi.unbilled_status(400));
     assert!(!OpenAi.unbilled_status(500) && !OpenAi.unbilled_status(200) && !OpenAi.unbilled_status(302));
     assert!(!OpenAi.drop_stops_bill());
