@@ -127,7 +127,7 @@ async fn a_kill_reaches_a_stream_that_waits_for_its_provider() {
     let world = World::plain().await;
     let key = world.key(&["--daily", "1"]);
     let client = connect(&world).await;
-    let mut answer = chat(&client, &key, &streamed("tokens=40;rate=20;pause_at=3;pause_ms=60000")).await;
+    let mut answer = chat(&client, &key, &streamed("tokens=40;rate=20;pause_at=3;pause_ms=60000;leave=stop")).await;
     within("an event", answer.body_mut().frame()).await.expect("a frame").expect("a good frame");
     world.cli_ok(&["kill", &key.id]);
     let rest = text(answer).await;
