@@ -1,90 +1,13 @@
-//! The mock over real sockets.
+//! OpenAI's dialect: what all dialects do, shown on chat completions.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::super::*;
 use super::*;
-
-/// What came back: status, head as text, body without its chunked framing, and whether it ended properly.
-struct Answered {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-    is_whole: bool,
-}
-
-impl Answered {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
-    }
-
-    /// The data of each event, whatever the framing.
-    fn events(&self) -> Vec<String> {
-        let text = self.text().replace("\r\n", "\n");
-        let data = |line: &str| line.strip_prefix("data:").map(|d| d.trim_start().to_owned());
-        text.split("\n\n").flat_map(|event| event.lines().filter_map(data).collect::<Vec<_>>()).collect()
-    }
-
-    /// The streamed text of one choice.
-    fn streamed(&self, choice: usize) -> String {
-        let chunks = self.events().into_iter().filter_map(|e| serde_json::from_str::<Value>(&e).ok());
-        chunks
-            .flat_map(|c| c["choices"].as_array().cloned().unwrap_or_default())
-            .filter(|c| c["index"] == choice)
-            .filter_map(|c| c["delta"]["content"].as_str().map(str::to_owned))
-            .collect()
-    }
-}
-
-async fn mock() -> MockHandle {
-    start(([127, 0, 0, 1], 0).into(), MockConfig::default()).await.unwrap()
-}
-
-fn raw_request(method: &str, path: &str, body: &str, script: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: mock\r\nauthorization: Bearer sk-test-1\r\nconnection: close\r\n\
-         x-mock-script: {script}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-async fn send(mock: &MockHandle, request: &str) -> Answered {
-    let mut socket = TcpStream::connect(mock.addr).await.unwrap();
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    let _ = socket.read_to_end(&mut bytes).await;
-    decode(&bytes)
-}
-
-fn decode(bytes: &[u8]) -> Answered {
-    let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
-        return Answered { status: 0, head: String::new(), body: Vec::new(), is_whole: false };
-    };
-    let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
-    let status = head[9..12].parse().unwrap();
-    let mut rest = &bytes[at + 4..];
-    if let Some(length) = head.split("content-length: ").nth(1) {
-        let length: usize = length.lines().next().unwrap().parse().unwrap();
-        return Answered { status, head, is_whole: rest.len() == length, body: rest.to_vec() };
-    }
-    let mut body = Vec::new();
-    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
-        if size == 0 || rest.len() < end + 4 + size {
-            return Answered { status, head, body, is_whole: size == 0 };
-        }
-        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
-        rest = &rest[end + 4 + size..];
-    }
-    Answered { status, head, body, is_whole: false }
-}
 
 fn chat(extra: Value) -> String {
     let mut body = json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "two words" }] });
@@ -98,17 +21,6 @@ async fn ask(mock: &MockHandle, extra: Value, script: &str) -> Answered {
 
 async fn stream(mock: &MockHandle, script: &str) -> Answered {
     ask(mock, json!({ "stream": true, "stream_options": { "include_usage": true } }), script).await
-}
-
-async fn at_rest(mock: &MockHandle) -> InvoiceSnapshot {
-    for _ in 0..2000 {
-        let now = mock.invoice();
-        if now.in_flight == 0 {
-            return now;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("still generating");
 }
 
 fn usage(answer: &Answered) -> Vec<Value> {
@@ -384,7 +296,7 @@ async fn hanging_and_headers_that_lie() {
     assert!(ask(&mock, json!({}), "gzip=1").await.head.contains("content-encoding: gzip"));
     let dripping = ask(&mock, json!({}), "endless=1;tokens=4");
     assert!(tokio::time::timeout(Duration::from_millis(150), dripping).await.is_err());
-    assert_eq!(at_rest(&mock).await.last[1].completion_tokens, 4);
+    assert_eq!(at_rest(&mock).await.last[1].totals.completion_tokens, 4);
 }
 
 #[tokio::test]

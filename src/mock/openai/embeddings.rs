@@ -4,42 +4,52 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use super::flow::{Answer, App, Incoming, Order};
-use super::generate::{Plan, mix, seed_of};
-use super::invoice::Prompt;
-use super::openai::{ApiError, model_of, parse_body, script_for, words};
-use super::openai_out::write_usage;
-use super::script::{Script, Tier, UsageMode};
+use super::super::body::{Out, Render};
+use super::super::cache::Hit;
+use super::super::dialect::{Answer, Stream};
+use super::super::error::ApiError;
+use super::super::flow::{App, Incoming, Order};
+use super::super::generate::{Beat, Plan};
+use super::super::mistral;
+use super::super::order::{Facts, Sale, conditions, split_prompt};
+use super::super::prices::Provider;
+use super::super::read::{base64, parse_body, quoted, script_for, words};
+use super::super::script::Tier;
+use super::super::words::{mix, seed_of};
+use super::chat_out::write_usage;
+use super::shop::Shop;
 
 const MAX_INPUTS: usize = 2048;
 const MAX_TOKENS_PER_INPUT: u64 = 8192;
 const MAX_TOKENS: u64 = 300_000;
 
 /// Everything needed to write the answer of one embeddings call.
-#[derive(Clone)]
-pub struct EmbedAnswer {
-    model: String,
-    seed: u64,
+struct EmbedAnswer {
+    facts: Facts,
+    provider: Provider,
     inputs: u64,
     dimensions: u64,
     is_base64: bool,
-    prompt: Prompt,
-    script: Script,
 }
 
 /// Checks a request and says what it will be billed.
-pub fn order(app: &App, incoming: &Incoming) -> Result<Order, ApiError> {
+pub fn order(app: &App, incoming: &Incoming, shop: &Shop) -> Result<Order, ApiError> {
     let body = parse_body(incoming)?;
-    let (requested, index, model) = model_of(&body)?;
+    let named = shop.named(&body)?;
+    let input = &body["input"];
+    let text = input.as_str().or_else(|| input.as_array()?.iter().rev().find_map(Value::as_str)).unwrap_or_default();
+    let script = script_for(app, incoming, &named, text)?;
+    let (requested, model) = shop.model(&named, &script)?;
     if !model.embeds() {
         let message = format!("You are not allowed to generate embeddings from {requested}");
         return Err(ApiError::bad("model", None, message).with_status(403));
     }
-    let input = &body["input"];
     let counts = count_inputs(input)?;
-    let text = input.as_str().or_else(|| input.as_array()?.iter().rev().find_map(Value::as_str)).unwrap_or_default();
-    let script = script_for(app, incoming, text)?;
-    let largest = if model.name.ends_with("large") { 3072 } else { 1536 };
+    let largest = match model.name {
+        name if name.ends_with("large") => 3072,
+        "mistral-embed" => 1024,
+        _ => 1536,
+    };
     let dimensions = match &body["dimensions"] {
         Value::Null => largest,
         other => match other.as_u64() {
@@ -58,19 +68,17 @@ pub fn order(app: &App, incoming: &Incoming) -> Result<Order, ApiError> {
             return Err(ApiError::bad("encoding_format", Some("invalid_value"), message));
         }
     };
-    let seed = seed_of(&incoming.body);
-    let prompt = Prompt { total: counts.iter().sum(), cached: 0, cache_write: 0 };
-    let plan = Plan { seed, choices: 1, wanted: 0, limit: 0, reasoning: 0, first_event: 0, endless: None };
-    let mut order = Order::new(incoming, requested, index, Tier::Default, prompt, plan, script);
-    order.answer = Answer::Embeddings(Box::new(EmbedAnswer {
-        model: Value::from(order.answer_model()).to_string(),
-        seed,
+    let prompt = split_prompt(counts.iter().sum(), &Hit::default(), &script);
+    let sale = Sale { provider: shop.provider, model, requested, conditions: conditions(&script, Tier::Default) };
+    let mut order = Order::new(incoming, sale, prompt, Plan::nothing(seed_of(&incoming.body)), script);
+    order.answer = Box::new(EmbedAnswer {
+        facts: order.facts.clone(),
+        provider: shop.provider,
         inputs: counts.len() as u64,
         dimensions,
         is_base64,
-        prompt,
-        script: order.script.clone(),
-    }));
+    });
+    shop.finish(&mut order);
     Ok(order)
 }
 
@@ -102,9 +110,8 @@ fn count_inputs(input: &Value) -> Result<Vec<u64>, ApiError> {
     Ok(counts)
 }
 
-impl EmbedAnswer {
-    /// The whole answer as one JSON object.
-    pub fn full(&self) -> Vec<u8> {
+impl Answer for EmbedAnswer {
+    fn full(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
         for input in 0..self.inputs {
@@ -123,34 +130,38 @@ impl EmbedAnswer {
             }
             out.push(b'}');
         }
-        let _ = write!(out, "],\"model\":{}", self.model);
-        let copies = match self.script.usage {
-            UsageMode::None => 0,
-            UsageMode::Twice => 2,
-            _ => 1,
-        };
-        for _ in 0..copies {
-            write_usage(&mut out, self.script.usage, &self.prompt, 0, None);
+        let _ = write!(out, "],\"model\":{}", quoted(&self.facts.model));
+        if self.provider == Provider::Mistral {
+            let _ = write!(out, ",\"id\":\"{:032x}\"", self.facts.id);
+        }
+        for _ in 0..self.facts.script.usage.copies() {
+            self.usage_member(&mut out);
         }
         out.push(b'}');
         out
     }
 
-    fn number(&self, input: u64, at: u64) -> f32 {
-        let mixed = mix(self.seed ^ mix(input) ^ at) % 2001;
-        (mixed as f32 - 1000.0) / 16384.0
+    fn usage_member(&self, out: &mut Vec<u8>) {
+        match self.provider {
+            Provider::Mistral => mistral::write_usage(out, &self.facts, None),
+            _ => write_usage(out, &self.facts, None),
+        }
+    }
+
+    /// Embeddings are never streamed.
+    fn stream(self: Box<Self>) -> Stream {
+        Stream::sse(self)
     }
 }
 
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= chunk.len() { DIGITS[value as usize] } else { b'=' });
-        }
+impl Render for EmbedAnswer {
+    fn render(&mut self, _: Beat, _: &mut Out) {}
+}
+
+impl EmbedAnswer {
+    fn number(&self, input: u64, at: u64) -> f32 {
+        let mixed = mix(self.facts.plan.seed ^ mix(input) ^ at) % 2001;
+        (mixed as f32 - 1000.0) / 16384.0
     }
 }
 
@@ -170,15 +181,6 @@ mod tests {
             [json!(null), json!(""), json!([]), json!([1, "a"]), json!([-1]), json!([[]]), json!({}), json!(long)]
         {
             assert!(count_inputs(&bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn base64_digits() {
-        for (plain, coded) in [("", ""), ("M", "TQ=="), ("Ma", "TWE="), ("Man", "TWFu"), ("Many", "TWFueQ==")] {
-            let mut out = Vec::new();
-            base64(plain.as_bytes(), &mut out);
-            assert_eq!(out, coded.as_bytes());
         }
     }
 }
