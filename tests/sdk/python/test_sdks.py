@@ -37,8 +37,11 @@ def main():
         overrun = world.metric("loopers_overrun_usd_total")
         if overrun:
             failed.append(f"overrun_usd_total is {overrun}")
-    if failed or not count:
-        sys.exit(f"failed: {', '.join(failed) or 'no scenario has that name'}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+    if not count:
+        print("no scenario has that name")
+        sys.exit(w.NOTHING_RAN)
     print(f"all {count} passed")
 
 

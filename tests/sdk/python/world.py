@@ -35,6 +35,8 @@ PROVIDERS = {
 }
 START_SECONDS = 30
 SETTLE_SECONDS = 30
+# Exit code of a test program when no test has the name that was asked for.
+NOTHING_RAN = 3
 
 
 def free_port():
