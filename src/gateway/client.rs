@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -50,6 +50,10 @@ pub struct ClientLink {
     reader: Mutex<Option<Waker>>,
     head: Mutex<HeadHold>,
     upstream: Mutex<Option<Upstream>>,
+    /// Bytes of the answer that the meter has taken, with the most that their framing can have had.
+    metered: AtomicU64,
+    /// The client left; the call ends as soon as the meter has taken what had come by then.
+    catching_up: AtomicBool,
 }
 
 /// The connection that this call's answer comes on.
@@ -90,6 +94,26 @@ impl ClientLink {
         self.waited.store(false, Ordering::Release);
         *lock(&self.head) = HeadHold::Off;
         *lock(&self.upstream) = None;
+        self.metered.store(0, Ordering::Release);
+        self.catching_up.store(false, Ordering::Release);
+    }
+
+    /// The meter has taken so many bytes of the answer. Ends a call whose client left, once it has caught up.
+    pub fn metered(&self, bytes: u64) {
+        self.metered.store(bytes, Ordering::Release);
+        if self.catching_up.load(Ordering::Acquire) && !self.lags() {
+            self.abort();
+        }
+    }
+
+    /// True when more of the answer had come by the noted moment than was metered.
+    fn lags(&self) -> bool {
+        self.received().is_some_and(|received| received > self.metered.load(Ordering::Acquire))
+    }
+
+    /// True when a departure is kept from Pingora, for good or for now.
+    fn goes_on(&self) -> bool {
+        self.surviving.load(Ordering::Acquire) || self.catching_up.load(Ordering::Acquire)
     }
 
     /// The call goes out on this connection, which stays open as long as the call runs.
@@ -230,12 +254,16 @@ impl ClientStream {
     fn departed(&self) -> bool {
         self.link.note_received();
         self.link.gone.store(true, Ordering::Release);
-        self.link.surviving.load(Ordering::Acquire)
+        // A provider bills what it sent, read or not: that is metered first.
+        if !self.link.goes_on() && self.link.lags() {
+            self.link.catching_up.store(true, Ordering::Release);
+        }
+        self.link.goes_on()
     }
 
     /// True when everything written is to be thrown away.
     fn discards(&self) -> bool {
-        self.link.gone() && self.link.surviving.load(Ordering::Acquire)
+        self.link.gone() && self.link.goes_on()
     }
 
     /// Takes a finished write's result: a client that cannot be written to has left.

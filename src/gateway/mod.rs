@@ -281,6 +281,9 @@ impl ProxyHttp for Gateway {
         if end && judged.is_ok() {
             judged = meter.finish(&mut emit);
         }
+        if let Some(link) = &ctx.link {
+            link.metered(meter.accounted());
+        }
         if let Err(reason) = judged {
             ctx.cut = Some(reason);
             ctx.note_received();
