@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Fee;
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 
@@ -48,8 +49,8 @@ pub trait CallBody: Send + Sync {
         output
     }
 
-    /// What one use of each built-in tool costs that the request may start.
-    fn tool_fees(&self) -> &[(&'static str, Money)] {
+    /// The tools that the provider runs itself, by their names in `fees`: what one use costs, and how many are held for.
+    fn held_tools(&self) -> &[(&'static str, Fee)] {
         &[]
     }
 
