@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Fee;
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 
@@ -41,6 +42,11 @@ pub trait CallBody: Send + Sync {
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
+
+    /// The operator's flat price of that name, where the request makes use of it: its answer is billed with it.
+    fn fee(&self, _name: &str) -> Option<Fee> {
+        None
+    }
 }
 
 impl Call {

@@ -4,6 +4,7 @@
 //! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
 //! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
+pub mod bedrock;
 pub mod call;
 pub mod fields;
 pub mod openai;
@@ -29,7 +30,7 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 1] = [&openai::OpenAi];
+pub static ALL: [&dyn Provider; 2] = [&openai::OpenAi, &bedrock::Bedrock];
 
 /// The provider of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
