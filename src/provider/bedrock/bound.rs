@@ -81,6 +81,8 @@ impl Traits {
     pub fn input_max(&self, document: &Document, vendor: Vendor, price: &ModelPrice) -> u64 {
         let is_measured = !self.fills_window && (self.images == 0 || vendor == Vendor::Claude);
         let (true, Some(expansion)) = (is_measured, self.expansion) else { return price.context_window };
+        // Cohere takes many texts, each with a window of its own.
+        let window = if vendor == Vendor::CohereEmbed { u64::MAX } else { price.context_window };
         let of_claude = if vendor == Vendor::Claude { TOKENS_PER_CLAUDE_REQUEST } else { 0 };
         (document.len() as u64)
             .saturating_sub(self.image_bytes)
@@ -92,7 +94,7 @@ impl Traits {
             .saturating_add(self.known_tools.saturating_mul(TOKENS_PER_KNOWN_TOOL))
             .saturating_add(self.images.saturating_mul(TOKENS_PER_CLAUDE_IMAGE))
             .saturating_add(TOKENS_PER_REQUEST + of_claude)
-            .min(price.context_window)
+            .min(window)
     }
 
     /// What may be billed beside plain text.

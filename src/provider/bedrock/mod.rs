@@ -136,3 +136,6 @@ fn document(body: Bytes) -> Result<Document, Reject> {
         Err(reject::invalid("the body is not a JSON object", "send an object with the fields of the API"))
     }
 }
+
+#[cfg(test)]
+mod tests;
