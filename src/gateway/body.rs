@@ -14,8 +14,6 @@ use super::refusal::Refusal;
 
 /// Pingora's retry buffer takes no more than this.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
-/// A body that is not there after so long is not coming.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no body.
 pub enum BodyError {
@@ -39,8 +37,13 @@ pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
 }
 
-/// Reads the whole body, at most `max` bytes.
-pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
+/// Reads the whole body, at most `max` bytes, in at most `patience`.
+pub async fn read_whole(
+    session: &mut Session,
+    length: Option<usize>,
+    max: usize,
+    patience: Duration,
+) -> Result<Bytes, BodyError> {
     let too_large = || Refusal::too_large("request body", max, "limits.body_bytes");
     if length.is_some_and(|length| length > max) {
         return Err(too_large().into());
@@ -53,29 +56,21 @@ pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize
     if expects {
         session.write_continue_response().await.map_err(|e| BodyError::Gone(e.into_down()))?;
     }
-    let is_h1 = session.as_http1().is_some();
-    let read = read_pieces(session, length, max, is_h1);
-    let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+    let body = match tokio::time::timeout(patience, read_pieces(session, length, max)).await {
         Ok(body) => body?,
         Err(_) => return Err(Refusal::invalid("The request body did not arrive in time.").into()),
     };
     if length.is_none() {
-        leave_something_to_forward(session, is_h1).await?;
+        leave_something_to_forward(session).await?;
     }
     Ok(body)
 }
 
-async fn read_pieces(
-    session: &mut Session,
-    length: Option<usize>,
-    max: usize,
-    is_h1: bool,
-) -> Result<Bytes, BodyError> {
+async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
     loop {
         match length {
             Some(length) if length.saturating_sub(body.len()) <= TAIL_BYTES_MAX => session.enable_retry_buffering(),
-            None if !is_h1 => session.enable_retry_buffering(),
             _ => {}
         }
         let Some(piece) = session.read_request_body().await.map_err(|e| BodyError::Gone(e.into_down()))? else {
@@ -95,14 +90,7 @@ async fn read_pieces(
 }
 
 /// A body without a declared length left nothing that Pingora would forward: put one byte there.
-async fn leave_something_to_forward(session: &mut Session, is_h1: bool) -> Result<(), BodyError> {
-    if !is_h1 {
-        // HTTP/2 has the retry buffer only; what did not fit cannot be forwarded.
-        if session.as_ref().retry_buffer_truncated() {
-            return Err(Refusal::invalid("An HTTP/2 body above 64 KiB must declare its content-length.").into());
-        }
-        return Ok(());
-    }
+async fn leave_something_to_forward(session: &mut Session) -> Result<(), BodyError> {
     let head = session.req_header().clone();
     session.set_pipelined_prefix(BytesMut::from(&b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"[..]));
     session.read_request().await.map_err(|e| BodyError::Gone(e.into_down()))?;

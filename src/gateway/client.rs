@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
+use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
 use pingora::protocols::{
@@ -26,6 +28,8 @@ use pingora::protocols::{
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+use super::http2;
 
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -45,6 +49,16 @@ pub struct ClientLink {
     aborted: AtomicBool,
     reader: Mutex<Option<Waker>>,
     head: Mutex<HeadHold>,
+    upstream: Mutex<Option<Upstream>>,
+}
+
+/// The connection that this call's answer comes on.
+struct Upstream {
+    fd: RawFd,
+    /// Bytes that had come on it before this call.
+    before: u64,
+    /// Bytes of this call that had come when it was decided to end it.
+    received: Option<u64>,
 }
 
 /// The state of an answer that is kept back.
@@ -75,6 +89,26 @@ impl ClientLink {
         self.aborted.store(false, Ordering::Release);
         self.waited.store(false, Ordering::Release);
         *lock(&self.head) = HeadHold::Off;
+        *lock(&self.upstream) = None;
+    }
+
+    /// The call goes out on this connection, which stays open as long as the call runs.
+    pub fn goes_out_on(&self, fd: RawFd) {
+        *lock(&self.upstream) = bytes_received(fd).map(|before| Upstream { fd, before, received: None });
+    }
+
+    /// The call is about to end early: remembers how much of its answer had reached this machine. Only the first time counts.
+    pub fn note_received(&self) {
+        if let Some(upstream) = &mut *lock(&self.upstream)
+            && upstream.received.is_none()
+        {
+            upstream.received = bytes_received(upstream.fd).map(|now| now.saturating_sub(upstream.before));
+        }
+    }
+
+    /// Bytes of the answer, with all framing, that had reached this machine by then. `None`: not known.
+    pub fn received(&self) -> Option<u64> {
+        lock(&self.upstream).as_ref()?.received
     }
 
     /// True once the client left.
@@ -125,6 +159,11 @@ impl fmt::Debug for ClientLink {
     }
 }
 
+/// Bytes that the kernel took in on a connection, read by us or not yet. Known on Linux only.
+fn bytes_received(fd: RawFd) -> Option<u64> {
+    if cfg!(target_os = "linux") { get_tcp_info(fd).ok().map(|info| info.tcpi_bytes_received) } else { None }
+}
+
 /// A poisoned lock only means that another request panicked; the data behind is plain flags.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -140,12 +179,20 @@ pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
 pub struct Front<A> {
     /// The proxy.
     pub inner: Arc<A>,
+    /// The largest head of a request.
+    pub head_bytes: u32,
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.inner.process_new(Box::new(ClientStream::new(session)), shutdown).await
+    async fn process_new(self: &Arc<Self>, mut session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let (is_http2, read) = http2::opening(&mut session).await.ok()?;
+        if is_http2 {
+            http2::serve(self.inner.clone(), session, read, self.head_bytes, shutdown).await;
+            return None;
+        }
+        let socket = session.get_socket_digest();
+        self.inner.process_new(Box::new(ClientStream::new(session, read, socket)), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -154,8 +201,12 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
 }
 
 /// A client's connection with its [`ClientLink`].
-struct ClientStream {
+pub struct ClientStream {
     inner: Stream,
+    /// Bytes that were read before, and come first.
+    read: Vec<u8>,
+    /// The client's socket, which may be another one than `inner`'s.
+    socket: Option<Arc<SocketDigest>>,
     link: Arc<ClientLink>,
     digest: Arc<ProxyDigest>,
     /// Bytes kept back, or on their way out after a release (`sent` of them are gone).
@@ -165,17 +216,19 @@ struct ClientStream {
 }
 
 impl ClientStream {
-    fn new(inner: Stream) -> Self {
+    /// A connection of which `read` was read already, from a client at `socket`.
+    pub fn new(inner: Stream, read: Vec<u8>, socket: Option<Arc<SocketDigest>>) -> Self {
         let link = Arc::new(ClientLink::default());
         let user_data: Box<dyn Any + Send + Sync> = Box::new(link.clone());
         // A digest wants a response header; nobody reads this one.
         let (parts, ()) = http::Response::new(()).into_parts();
         let digest = Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(parts)), Some(user_data)));
-        ClientStream { inner, link, digest, kept: Vec::new(), sent: 0, stall: None }
+        ClientStream { inner, read, socket, link, digest, kept: Vec::new(), sent: 0, stall: None }
     }
 
     /// The client left. True when the call must not notice.
     fn departed(&self) -> bool {
+        self.link.note_received();
         self.link.gone.store(true, Ordering::Release);
         self.link.surviving.load(Ordering::Acquire)
     }
@@ -222,8 +275,9 @@ impl ClientStream {
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            HeadHold::Release(line) => match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(end) => drop(self.kept.splice(end..end, format!("\r\n{line}").into_bytes())),
+            // The line becomes the first of the head, behind the status line.
+            HeadHold::Release(line) => match self.kept.windows(2).position(|two| two == b"\r\n") {
+                Some(end) => drop(self.kept.splice(end..end, b"\r\n".iter().copied().chain(line.bytes()))),
                 // The decision came before the head was written.
                 None => *head = HeadHold::Release(line),
             },
@@ -275,11 +329,15 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.link.aborted.load(Ordering::Acquire) {
+            self.link.note_received();
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if self.discards() {
             self.remember_reader(cx);
             return Poll::Pending;
+        }
+        if http2::give_back(&mut self.read, buf) {
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -292,6 +350,7 @@ impl AsyncRead for ClientStream {
             self.remember_reader(cx);
             // An abort that came before the waker was stored must not be missed.
             if self.link.aborted.load(Ordering::Acquire) {
+                self.link.note_received();
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             return Poll::Pending;
@@ -416,7 +475,7 @@ impl GetProxyDigest for ClientStream {
 
 impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.socket.clone()
     }
 }
 

@@ -12,6 +12,7 @@ mod ending;
 mod forward;
 mod health;
 mod hold;
+mod http2;
 mod intake;
 mod keeper;
 mod refusal;
@@ -87,6 +88,13 @@ impl Ctx {
         self.settings.providers.get(self.provider?.name())
     }
 
+    /// The call ends early, here.
+    fn note_received(&self) {
+        if let Some(link) = &self.link {
+            link.note_received();
+        }
+    }
+
     /// True when the answer comes in events.
     fn is_stream(&self) -> bool {
         self.meter.as_ref().is_some_and(Meter::is_stream)
@@ -159,6 +167,22 @@ impl ProxyHttp for Gateway {
         Ok(forward::peer(address, settings, pool as u64))
     }
 
+    /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        fd: std::os::fd::RawFd,
+        _digest: Option<&pingora::protocols::Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let (Some(link), Some(_)) = (&ctx.link, &ctx.admitted) {
+            link.goes_out_on(fd);
+        }
+        Ok(())
+    }
+
     /// The connection stands: from here on the provider may see the call.
     async fn upstream_request_filter(
         &self,
@@ -220,7 +244,9 @@ impl ProxyHttp for Gateway {
             head.remove_header("content-length");
             metrics::stream_opened();
         }
-        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted()));
+        let head_bytes = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let is_tls = ctx.provider_settings().is_some_and(|settings| settings.base_url.tls);
+        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted(), head_bytes, is_tls));
         Ok(())
     }
 
@@ -244,6 +270,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
+            ctx.note_received();
             return cut();
         }
         ctx.last_byte_at = Some(Instant::now());
@@ -256,6 +283,7 @@ impl ProxyHttp for Gateway {
         }
         if let Err(reason) = judged {
             ctx.cut = Some(reason);
+            ctx.note_received();
             ctx.last = emit.freeze();
             return cut();
         }
@@ -431,7 +459,8 @@ impl Gateway {
         let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
             .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
         ctx.permits.push(permit);
-        match body::read_whole(session, length, max).await {
+        let patience = Duration::from_secs(limits.body_seconds);
+        match body::read_whole(session, length, max, patience).await {
             Ok(bytes) => Ok(bytes),
             Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
             Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),

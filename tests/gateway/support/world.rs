@@ -90,6 +90,7 @@ impl World {
             engine,
             gateways: 1,
             chaos: false,
+            upstream: None,
             provider: Vec::new(),
             sections: Vec::new(),
             mock_args: Vec::new(),
@@ -140,7 +141,7 @@ impl World {
 
     fn write_config(&self, name: &str, port: u16, admin: u16, ledger_port: u16) -> PathBuf {
         let prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml");
-        let url = format!("http://{}", self.mock);
+        let url = format!("http://{}", self.builder.upstream.unwrap_or(self.mock));
         let mut yaml = format!("listen: 127.0.0.1:{port}\n");
         yaml += &format!("admin: {{ listen: \"127.0.0.1:{admin}\", token: env:LOOPERS_ADMIN_TOKEN }}\n");
         yaml += &format!("ledger: {}\nprices: [{prices}]\n", self.ledger_url(ledger_port));
