@@ -1,10 +1,10 @@
 //! A request, read and bounded.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Fee;
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 
@@ -43,8 +43,8 @@ pub trait CallBody: Send + Sync {
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
 
-    /// The operator's flat price of that name, where the request makes use of it: its answer is billed with it.
-    fn fee(&self, _name: &str) -> Option<Fee> {
+    /// What the provider's own reader of the answer must know of the request.
+    fn facts(&self) -> Option<&dyn Any> {
         None
     }
 }

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::model::Vendor;
+use super::terms::Extras;
 use super::texts::{self, Texts};
 use super::usage::{self, Counts, Odd};
-use super::{errors, frames, terms};
+use super::{errors, frames};
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 use crate::provider::output::Output;
@@ -59,12 +60,13 @@ impl Meter {
         }
         let latency = of_head("x-amzn-bedrock-performanceconfig-latency");
         observed.odd_usage = latency.is_some_and(|latency| latency.trim() != "standard");
+        let extras = call.body.facts().and_then(|facts| facts.downcast_ref::<Extras>());
         Meter {
             price: call.price.clone(),
             // A row of a region has the region before the model.
             vendor: Vendor::of(id.rsplit('/').next().unwrap_or(id)),
             terms: call.terms.clone(),
-            guardrail: call.body.fee(terms::GUARDRAIL),
+            guardrail: extras.and_then(|extras| extras.guardrail),
             is_native,
             texts: Texts::new(Output::new(None, ceiling)),
             head: usage::headers(head.headers),

@@ -1,5 +1,6 @@
 //! A request of Bedrock's, bounded, and how it is written again with a lower output limit.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use super::model::Vendor;
 use super::terms::{self, Extras};
 use crate::money::Money;
 use crate::pricing::ModelPrice;
-use crate::provider::{Call, CallBody, Fee, Reject, reject};
+use crate::provider::{Call, CallBody, Reject, reject};
 use crate::wire::json::{self, Document, Value};
 
 /// A clamp does not go below this many output tokens, unless the request itself does.
@@ -52,7 +53,7 @@ pub struct Parts {
 struct Body {
     document: Document,
     limit_field: LimitField,
-    guardrail: Option<Fee>,
+    extras: Extras,
 }
 
 /// Bounds a request.
@@ -81,7 +82,7 @@ pub fn call(parts: Parts) -> Result<Call, Reject> {
         model,
         price,
         terms,
-        body: Box::new(Body { document, limit_field, guardrail: extras.guardrail }),
+        body: Box::new(Body { document, limit_field, extras }),
     })
 }
 
@@ -102,8 +103,8 @@ impl CallBody for Body {
         }
     }
 
-    fn fee(&self, name: &str) -> Option<Fee> {
-        self.guardrail.filter(|_| name == terms::GUARDRAIL)
+    fn facts(&self) -> Option<&dyn Any> {
+        Some(&self.extras)
     }
 }
 

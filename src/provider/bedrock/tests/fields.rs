@@ -26,7 +26,6 @@ fn e4_max_tokens() {
 
 #[test]
 fn e4_additional_fields_are_an_allow_list() {
-    let extra = |fields: Value| json!({"additionalModelRequestFields": fields});
     for taken in [
         json!({"top_k": 50}),
         json!({"thinking": {"type": "enabled", "budget_tokens": 2000}}),
@@ -41,6 +40,14 @@ fn e4_additional_fields_are_an_allow_list() {
         json!({"inferenceConfig": {"maxTokens": 9000}, "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 2000}}}),
     );
     assert_eq!((thinking.output_max, thinking.output_min), (9_000, 2_016));
+}
+
+fn extra(fields: Value) -> Value {
+    json!({"additionalModelRequestFields": fields})
+}
+
+#[test]
+fn cap_10_nothing_overrides_what_was_priced() {
     for name in [
         "max_tokens",
         "max_tokens_to_sample",
@@ -78,6 +85,10 @@ fn e4_additional_fields_are_an_allow_list() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn e4_additional_fields_that_are_not_known() {
     for (model, fields) in [
         (OPUS, json!({"new_field": 1})),
         (OPUS, json!({"reasoning_effort": "high"})),

@@ -13,8 +13,10 @@ fn invoke(id: &str, body: Value) -> Result<Call, Reject> {
     read(id, "invoke", &body.to_string())
 }
 
+type Table = &'static [(&'static str, Rule)];
+
 /// Every field of every table, with the body that it belongs to and values that are fine there.
-fn tables() -> Vec<(&'static str, &'static [(&'static str, Rule)], Value)> {
+fn tables() -> Vec<(&'static str, Table, Value)> {
     vec![
         (OPUS, claude::FIELDS, super::claude(json!({}))),
         (NOVA, invoke::NOVA, with(json!({}))),
