@@ -5,6 +5,7 @@
 //! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod call;
 pub mod fields;
 pub mod gemini;
@@ -32,7 +33,7 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 3] = [&openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini];
+pub static ALL: [&dyn Provider; 4] = [&openai::OpenAi, &anthropic::Anthropic, &bedrock::Bedrock, &gemini::Gemini];
 
 /// The provider of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
