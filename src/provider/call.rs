@@ -41,6 +41,16 @@ pub trait CallBody: Send + Sync {
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
+
+    /// True when the answer repeats the prompt: text that is shown, but not among the output tokens.
+    fn repeats_prompt(&self) -> bool {
+        false
+    }
+
+    /// What one use of each built-in tool costs that the request may start.
+    fn tool_fees(&self) -> &[(&'static str, Money)] {
+        &[]
+    }
 }
 
 impl Call {
