@@ -58,7 +58,7 @@ fn find<'a>(prices: &'a PriceTable, model: &str) -> Vec<&'a Arc<ModelPrice>> {
     {
         return vec![row];
     }
-    crate::provider::ALL.iter().filter_map(|provider| prices.for_model(provider.name(), model)).collect()
+    prices.providers().into_iter().filter_map(|provider| prices.for_model(provider, model)).collect()
 }
 
 fn row_json(row: &ModelPrice) -> Value {

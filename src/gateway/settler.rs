@@ -26,7 +26,7 @@ pub struct Job {
     /// How it ends.
     pub charge: Charge,
     /// Provider, for metrics.
-    pub provider: &'static str,
+    pub provider: Arc<str>,
     /// Model as the price table names it, for metrics.
     pub model: Arc<str>,
     /// True when the hold is known to have been taken; false when only its reserve was sent.
@@ -157,7 +157,7 @@ fn report(job: &Job, settled: Settled) {
     match settled {
         Settled::Applied { charged, held } => {
             let model = job.model.split_once('/').map_or(&*job.model, |(_, model)| model);
-            metrics::charged(job.provider, model, charged);
+            metrics::charged(&job.provider, model, charged);
             metrics::refunded(held.saturating_sub(charged));
             if charged > held {
                 let overrun = charged.saturating_sub(held);
