@@ -38,10 +38,11 @@ impl Bill {
         }
     }
 
-    /// Takes the model that the answer names first.
+    /// Takes the model that the answer names first. Azure's first chunk names an empty one.
     pub fn model(&mut self, value: Value<'_>) {
-        if self.observed.model.is_none() {
-            self.observed.model = value.as_str().map(|name| format!("{}{name}", self.zone));
+        let name = value.as_str().filter(|name| !name.is_empty());
+        if let (None, Some(name)) = (&self.observed.model, name) {
+            self.observed.model = Some(format!("{}{name}", self.zone));
         }
     }
 
