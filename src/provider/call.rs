@@ -58,6 +58,16 @@ pub trait CallBody: Send + Sync {
     fn facts(&self) -> Option<&dyn Any> {
         None
     }
+
+    /// True when the answer repeats the prompt: text that is shown, but not among the output tokens.
+    fn repeats_prompt(&self) -> bool {
+        false
+    }
+
+    /// What one use of each built-in tool costs that the request may start.
+    fn tool_fees(&self) -> &[(&'static str, Money)] {
+        &[]
+    }
 }
 
 impl Call {
