@@ -178,13 +178,7 @@ impl<'a> Parts<'a> {
                 self.tools.expansion = self.tools.expansion.and_then(|sum| sum.checked_add(before?));
             }
             "thinking" => self.thinking(value)?,
-            "service_tier" => {
-                // Sent as `standard_only` in any case: `auto` may use a capacity that has its own bill.
-                if !matches!(value.as_str().as_deref(), Some("auto" | "standard_only")) {
-                    let message = "`service_tier`: only `standard_only` and `auto` are held for";
-                    return Err(reject::unpriceable(message, "send \"standard_only\", or leave it out"));
-                }
-            }
+            "service_tier" => tier(value)?,
             "speed" => self.speed(value)?,
             "inference_geo" => self.geo(value)?,
             "output_config" => self.output_config(value)?,
@@ -355,6 +349,15 @@ impl<'a> Parts<'a> {
         let thinks = self.thinks.unwrap_or(self.price.hidden_output && !is_of(&THINKING_ON_REQUEST));
         !(thinks || is_of(&ALWAYS_THINKING) || self.tools.has_server || self.traits.fills_window)
     }
+}
+
+/// Sent as `standard_only` in any case: `auto` may use a capacity that has its own bill.
+fn tier(value: Value<'_>) -> Result<(), Reject> {
+    if matches!(value.as_str().as_deref(), Some("auto" | "standard_only")) {
+        return Ok(());
+    }
+    let message = "`service_tier`: only `standard_only` and `auto` are held for";
+    Err(reject::unpriceable(message, "send \"standard_only\", or leave it out"))
 }
 
 /// Only edits that take something out of the prompt run nothing.
