@@ -22,7 +22,8 @@ gemini/gemini-3.1-pro-preview:
 gemini/gemini-2.5-flash:
   {input: "0.3", output: "2.5", cache_read: "0.03", audio_in: "1", audio_in_cached: "0.1", image_in: "0.3", video_in: "0.3",
    hidden_output: true, fees: {web_search: "0.035"}, context_window: 1114112, max_output: 65536}
-gemini/gemini-4-argon: {input: "2", output: "10", cache_read: "0.1", context_window: 2097152, max_output: 1048576}
+gemini/gemini-4-argon:
+  {input: "2", output: "10", cache_read: "0.1", audio_in: "2", image_in: "2", video_in: "2", context_window: 2097152, max_output: 1048576}
 gemini/gemini-paints: {input: "1", output: "2", image_out: "30", context_window: 65536, max_output: 32768}
 gemini/gemini-embedding-001: {mode: embedding, input: "0.15", context_window: 2048}
 gemini/gemini-embedding-2: {mode: embedding, input: "0.2", audio_in: "6.5", image_in: "0.45", video_in: "12", context_window: 8192}

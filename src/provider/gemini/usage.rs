@@ -74,7 +74,9 @@ pub fn read(usage: Value<'_>, rates: &Rates, terms: &Terms) -> Result<Reported, 
     }
     let mut has_unknown = unknown_fields(usage) || (total != 0 && total < sum);
     let input_kind = dearest_input(rates, terms);
-    let mut input = split(usage, "promptTokensDetails", prompt, input_kind, &mut has_unknown)?;
+    // Embeddings spell it without the s.
+    let name = if usage.get("promptTokenDetails").is_some() { "promptTokenDetails" } else { "promptTokensDetails" };
+    let mut input = split(usage, name, prompt, input_kind, &mut has_unknown)?;
     let tools = split(usage, "toolUsePromptTokensDetails", tool_use, input_kind, &mut has_unknown)?;
     let output_kind = dearest_output(rates, terms);
     let output = split(usage, "candidatesTokensDetails", candidates, output_kind, &mut has_unknown)?;
@@ -236,7 +238,8 @@ fn unknown_fields(usage: Value<'_>) -> bool {
     usage.fields().any(|(name, value)| {
         let is_known = COUNTS.contains(&name.as_ref())
             || name.ends_with("TokensDetails")
-            || matches!(name.as_ref(), "serviceTier" | "trafficType");
+            || value.is_null()
+            || matches!(name.as_ref(), "serviceTier" | "trafficType" | "promptTokenDetails");
         !is_known && value.as_u64() != Some(0)
     })
 }
