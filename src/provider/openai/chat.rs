@@ -67,7 +67,8 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let output_max = limit.unwrap_or(price.max_output).min(price.context_window);
     let input = input_bound(&document, &parts, &messages, &price);
     let tier = params::tier(api, parts.tier, &price)?;
-    let prediction_as_input = parts.prediction_tokens.saturating_mul(params::output_per_input(&price, &terms));
+    let rejected = parts.prediction_tokens.saturating_mul(parts.samples);
+    let prediction_as_input = rejected.saturating_mul(params::output_per_input(&price, &terms));
     let (limit_field, renamed) = limit_field(api, &parts);
     let (is_stream, samples) = (parts.is_stream, parts.samples);
     let asks_usage = is_stream && api.profile.asks_usage;
