@@ -7,9 +7,9 @@ use std::time::Instant;
 use pingora::proxy::Session;
 
 use super::app::App;
-use super::client::ClientLink;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
+use super::link::ClientLink;
 use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;

@@ -15,6 +15,7 @@ mod hold;
 mod http2;
 mod intake;
 mod keeper;
+mod link;
 mod refusal;
 mod running;
 mod serve;
@@ -33,12 +34,12 @@ use pingora::{Error, ErrorType, Result};
 use self::admit::{Admitted, Denied};
 use self::answer::{CutReason, Meter, Tail};
 use self::app::{App, Permit, size};
-use self::client::ClientLink;
 use self::forward::Outbound;
+use self::link::ClientLink;
 use self::refusal::Refusal;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
-use crate::provider::{AnswerHead, Call, Provider, Reading, Request, Route};
+use crate::provider::{AnswerHead, Call, Provider, Route};
 
 pub use serve::{InProcess, open_ledger, run, start_in_process};
 
@@ -432,7 +433,8 @@ impl Gateway {
         let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
-            let call = read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
+            let call =
+                body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, name, &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
@@ -481,23 +483,4 @@ impl Gateway {
             Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
         }
     }
-}
-
-/// Reads and bounds a metered call; `path` with its query.
-fn read_call(
-    session: &Session,
-    ctx: &Ctx,
-    (provider, route): (&'static dyn Provider, Route),
-    (path, query): (&str, Option<&str>),
-    body: Bytes,
-    provider_settings: &ProviderSettings,
-) -> Result<Arc<Call>, Refusal> {
-    let reading = Reading {
-        provider: &provider_settings.name,
-        prices: &ctx.settings.prices,
-        options: &provider_settings.options,
-    };
-    let request = Request { route, path, query, headers: &session.req_header().headers, body };
-    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
-    Ok(Arc::new(call))
 }
