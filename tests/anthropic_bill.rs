@@ -73,12 +73,16 @@ const PUBLISHED: [Price; 5] = [
 ];
 
 /// A small generator of numbers; each case has its own seed.
-struct Random(u64);
+struct Random {
+    state: u64,
+    /// Every count is the most that there can be.
+    is_greedy: bool,
+}
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -87,6 +91,7 @@ impl Random {
     /// From 0 to `most`, both reached; one time in three it is the most.
     fn upto(&mut self, most: u64) -> u64 {
         match self.next() % 3 {
+            _ if self.is_greedy => most,
             0 => most,
             _ => self.next() % (most + 1),
         }
@@ -110,7 +115,7 @@ impl Random {
 }
 
 /// What the request lets happen, as the client means it.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Wishes {
     /// The body says all of its input.
     is_told: bool,
@@ -172,8 +177,11 @@ fn block_in_result(random: &mut Random, wishes: &mut Wishes) -> Value {
         return json!({"type": "tool_reference", "tool_name": "f"});
     }
     loop {
-        let made = block(random, wishes, 1);
-        if made["type"] != "tool_use" && made["type"] != "tool_result" {
+        // What is thrown away is no wish.
+        let mut wished = wishes.clone();
+        let made = block(random, &mut wished, 1);
+        if made["type"] != "tool_use" {
+            *wishes = wished;
             return made;
         }
     }
@@ -313,11 +321,13 @@ fn pass(random: &mut Random, input: u64, output: u64, wishes: &Wishes) -> Pass {
     .collect();
     let mut left = input;
     for kind in &kinds {
-        let part = random.upto(left);
+        let part = if random.is_greedy { 0 } else { random.upto(left) };
         pass[*kind] += part;
         left -= part;
     }
-    pass[random.pick(&kinds)] += left;
+    // The last is the dearest.
+    let kind = if random.is_greedy { kinds[kinds.len() - 1] } else { random.pick(&kinds) };
+    pass[kind] += left;
     pass
 }
 
@@ -346,6 +356,7 @@ fn usage(pass: &Pass) -> Value {
 
 /// The provider: answers what it was sent, and returns its answer with its invoice in nano-dollars.
 fn provide(random: &mut Random, sent: &Value, wishes: &Wishes, price: &Price) -> (String, u64) {
+    random.is_greedy = random.chance(20);
     let limit = sent["max_tokens"].as_u64().unwrap();
     let input = input_most(sent, wishes, price);
     let count = if wishes.searches > 0 { 1 + random.upto(9) } else { 1 };
@@ -435,7 +446,7 @@ fn charged(call: &Call, answer: &str) -> u64 {
 
 /// One case. True when it was clamped.
 fn case(seed: u64, options: &Options) -> bool {
-    let random = &mut Random(seed);
+    let random = &mut Random { state: seed, is_greedy: false };
     let price = &PUBLISHED[(random.next() % PUBLISHED.len() as u64) as usize];
     let (body, wishes) = request(random, price);
     let route = Anthropic.route(&Method::POST, "/v1/messages", None).unwrap();

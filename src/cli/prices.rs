@@ -147,7 +147,7 @@ fn find<'a>(prices: &'a PriceTable, model: &str) -> Vec<&'a Arc<ModelPrice>> {
     {
         return vec![row];
     }
-    PROVIDERS.iter().filter_map(|(provider, _)| prices.for_model(provider, model)).collect()
+    prices.providers().into_iter().filter_map(|provider| prices.for_model(provider, model)).collect()
 }
 
 fn row_json(row: &ModelPrice, call: &Usage) -> Value {

@@ -126,26 +126,26 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {
-    let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
     let mut found = BTreeMap::new();
     for name in section.names() {
-        let known_here = known.contains(&name.as_str());
-        if !known_here {
-            section.problem(&name, format!("is not a provider of this version; known: {}", known.join(", ")));
+        let is_name = provider::is_name(&name);
+        if !is_name {
+            section.problem(&name, "is not a name: a small letter, then small letters, digits, `_` and `-`");
         }
         let inner = section.section(&name);
-        if known_here {
+        if is_name {
             found.insert(name.clone(), provider(&name, inner, world));
         }
     }
     if found.is_empty() {
-        section.problem(known.first().unwrap_or(&"openai"), "no provider is configured");
+        section.problem("openai", "no provider is configured");
     }
     section.close();
     found
 }
 
 fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> ProviderSettings {
+    let api = api(name, &mut section);
     let base_url = base_url(name, &mut section);
     let key = secret(&mut section, "key", world, |_| None);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
@@ -161,6 +161,7 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     section.close();
     ProviderSettings {
         name: name.into(),
+        api,
         base_url,
         key,
         on_disconnect,
@@ -174,6 +175,29 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     }
 }
 
+/// Whose API a provider speaks: `api:`, or that of its own name.
+fn api(name: &str, section: &mut Section<'_>) -> String {
+    let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
+    let say = format!("known APIs: {}", known.join(", "));
+    match section.text("api") {
+        None if !known.contains(&name) => {
+            section.problem("api", format!("is missing: it says whose API {name} speaks, e.g. `api: openai`; {say}"));
+            String::new()
+        }
+        None => name.into(),
+        Some(entry) if !known.contains(&entry.value.as_str()) => {
+            entry.problem(format!("is none that this version knows; {say}"));
+            String::new()
+        }
+        // Prices and routes of a known name are those of its own API.
+        Some(entry) if known.contains(&name) && entry.value != name => {
+            entry.problem(format!("{name} speaks its own API: give a provider with another one another name"));
+            String::new()
+        }
+        Some(entry) => entry.value,
+    }
+}
+
 fn options(section: &mut Section<'_>) -> Options {
     let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
     let region = section.text("region").map(|entry| entry.value);
@@ -184,7 +208,12 @@ fn options(section: &mut Section<'_>) -> Options {
     let mut priced = section.section("fees");
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();
     priced.close();
-    Options { allow_fields, deployments, region, fees }
+    let limit_field = section.parsed("limit_field", None, |text| values::limit_field(text).map(Some));
+    let no_service_tier = section.parsed("service_tier", false, |text| match text {
+        "none" => Ok(true),
+        _ => Err("must be none, or left out: then calls are forced into the ordinary tier".into()),
+    });
+    Options { allow_fields, deployments, region, fees, limit_field, no_service_tier }
 }
 
 /// `{ usd: "0.01", calls: 5 }`: what one use costs, and the most uses in one request.

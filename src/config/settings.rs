@@ -90,8 +90,10 @@ pub enum OnDisconnect {
 /// One provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSettings {
-    /// Its name: the first path segment of its routes.
-    pub name: String,
+    /// Its name: the first path segment of its routes, and the prefix of its prices.
+    pub name: Arc<str>,
+    /// Whose API it speaks: one of the known providers' names.
+    pub api: String,
     /// Where calls are sent.
     pub base_url: BaseUrl,
     /// The real key. Without one, the request has to bring it.

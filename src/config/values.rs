@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::settings::{BaseUrl, LedgerUrl, OnDisconnect};
 use super::{Environment, Purpose};
+use crate::provider::LimitField;
 use crate::secret::Secret;
 
 /// Where references are looked up.
@@ -133,6 +134,14 @@ pub(super) fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
         "cancel" => Ok(OnDisconnect::Cancel),
         _ => Err("must be drain or cancel".into()),
     }
+}
+
+/// The name of a chat's output limit.
+pub(super) fn limit_field(text: &str) -> Result<LimitField, String> {
+    [LimitField::MaxTokens, LimitField::MaxCompletionTokens]
+        .into_iter()
+        .find(|field| field.name() == text)
+        .ok_or_else(|| "must be max_tokens or max_completion_tokens".into())
 }
 
 /// `http://` or `https://`, a host, perhaps a port and a path. The text may hold a password and is not repeated.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use pingora::proxy::Session;
 
 use super::app::App;
-use super::client::ClientLink;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
+use super::link::ClientLink;
 use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
@@ -64,8 +64,8 @@ pub struct Request<'a> {
     pub app: &'a Arc<App>,
     /// This request's snapshot of the config.
     pub settings: &'a Settings,
-    /// The provider's name.
-    pub provider: &'static str,
+    /// The provider's name in the config.
+    pub provider: Arc<str>,
     /// Hash of the key that was presented.
     pub key: KeyHash,
     /// What the request says of its session; `None` for calls that cost nothing, which are no steps of a session.
@@ -210,8 +210,8 @@ impl Taking<'_, '_> {
     ) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
             let ask = self.ask(least, most)?;
-            let mut hold =
-                Hold::before_reserve(self.request.app.clone(), ask.hold_ref(), self.request.provider, self.id.clone());
+            let (app, provider) = (self.request.app.clone(), self.request.provider.clone());
+            let mut hold = Hold::before_reserve(app, ask.hold_ref(), provider, self.id.clone());
             match self.reserve(session, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);
@@ -272,8 +272,8 @@ impl Taking<'_, '_> {
 
     fn check_policy(&self) -> Result<(), Refusal> {
         let policy = &self.view.key.policy;
-        intake::admits(policy, self.request.provider, self.request.client)?;
-        self.model.as_deref().map_or(Ok(()), |model| intake::admits_model(policy, self.request.provider, model))
+        intake::admits(policy, &self.request.provider, self.request.client)?;
+        self.model.as_deref().map_or(Ok(()), |model| intake::admits_model(policy, &self.request.provider, model))
     }
 
     fn refusal(&self, refused: LedgerRefusal, requested: Money) -> Refusal {

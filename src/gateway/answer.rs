@@ -31,8 +31,10 @@ pub struct Meter {
     frame: u64,
 }
 
-/// Bytes that frame one piece of an answer: a chunk's length and line ends, and an event or two that share a read.
+/// Bytes that frame one piece of an answer: a chunk's length and line ends.
 const FRAME_BYTES: u64 = 16;
+/// Several chunks may come in one piece: framing takes at most one byte for so many.
+const SMALL_CHUNK: u64 = 8;
 /// What TLS adds to each piece, and once.
 const TLS_FRAME_BYTES: u64 = 48;
 const TLS_ONCE_BYTES: u64 = 2048;
@@ -53,6 +55,11 @@ impl Meter {
         Meter { reader, call, granted, reported: None, accounted, frame }
     }
 
+    /// The most bytes on the wire that what was read so far can have taken.
+    pub fn accounted(&self) -> u64 {
+        self.accounted
+    }
+
     /// Bytes of the `received` ones that certainly, or possibly, hold output that was not metered.
     pub fn unmetered(&self, received: u64) -> u64 {
         received.saturating_sub(self.accounted)
@@ -60,7 +67,8 @@ impl Meter {
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
     pub fn feed(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Result<(), CutReason> {
-        self.accounted = self.accounted.saturating_add(bytes.len() as u64 + self.frame);
+        let length = bytes.len() as u64;
+        self.accounted = self.accounted.saturating_add(length + length / SMALL_CHUNK + self.frame);
         let progress = self.reader.push(bytes, emit);
         self.judge(progress)
     }

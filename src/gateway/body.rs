@@ -1,16 +1,20 @@
-//! Reads a whole request body before the call is forwarded, of any size and framing.
+//! Reads a whole request body before the call is forwarded, of any size and framing, and has it bounded.
 //!
 //! Pingora 0.9 forwards a body that a filter has read only if something of it is left to forward: its retry buffer (at most 64 KiB)
 //! or a body that is not fully read yet. So the buffer is switched on for the last piece only; that piece is what
 //! `request_body_filter` later replaces by the whole new body. For a chunked body, whose last piece nobody can foresee, the
 //! session is given a one-byte body to forward instead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
+use super::Ctx;
 use super::refusal::Refusal;
+use crate::config::ProviderSettings;
+use crate::provider::{Call, Provider, Reading, Request, Route};
 
 /// Pingora's retry buffer takes no more than this.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
@@ -100,4 +104,23 @@ async fn leave_something_to_forward(session: &mut Session) -> Result<(), BodyErr
     // A request pipelined behind this one would be lost.
     session.set_keepalive(None);
     Ok(())
+}
+
+/// Reads and bounds a metered call; `path` with its query.
+pub fn read_call(
+    session: &Session,
+    ctx: &Ctx,
+    (provider, route): (&'static dyn Provider, Route),
+    (path, query): (&str, Option<&str>),
+    body: Bytes,
+    provider_settings: &ProviderSettings,
+) -> Result<Arc<Call>, Refusal> {
+    let reading = Reading {
+        provider: &provider_settings.name,
+        prices: &ctx.settings.prices,
+        options: &provider_settings.options,
+    };
+    let request = Request { route, path, query, headers: &session.req_header().headers, body };
+    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
+    Ok(Arc::new(call))
 }

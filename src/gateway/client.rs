@@ -8,17 +8,15 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
-use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
 use pingora::protocols::{
@@ -30,144 +28,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::http2;
+use super::link::{ClientLink, HeadHold, lock};
 
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// The largest answer that is kept back until its cost is known; a larger one goes out without the cost header.
 const HEAD_HELD_BYTES_MAX: usize = 4 << 20;
-
-/// What the gateway and a client's connection tell each other. One per connection.
-#[derive(Default)]
-pub struct ClientLink {
-    /// A departure is kept from Pingora.
-    surviving: AtomicBool,
-    /// The client left, or takes nothing any more.
-    gone: AtomicBool,
-    /// A write had to wait in this call: the provider may have sent more than was read of it.
-    waited: AtomicBool,
-    /// The call must end now, whatever it waits for.
-    aborted: AtomicBool,
-    reader: Mutex<Option<Waker>>,
-    head: Mutex<HeadHold>,
-    upstream: Mutex<Option<Upstream>>,
-}
-
-/// The connection that this call's answer comes on.
-struct Upstream {
-    fd: RawFd,
-    /// Bytes that had come on it before this call.
-    before: u64,
-    /// Bytes of this call that had come when it was decided to end it.
-    received: Option<u64>,
-}
-
-/// The state of an answer that is kept back.
-#[derive(Default)]
-enum HeadHold {
-    /// Bytes go straight through.
-    #[default]
-    Off,
-    /// Bytes are kept.
-    Holding,
-    /// The next write sends what was kept, with this header line put in.
-    Release(String),
-    /// The next write sends this whole answer instead of what was kept.
-    Replace(Vec<u8>),
-    /// Another answer was sent: nothing more of the kept one may follow.
-    Replaced,
-}
-
-impl ClientLink {
-    /// From now on a departure does not end the call.
-    pub fn survive(&self) {
-        self.surviving.store(true, Ordering::Release);
-    }
-
-    /// The call has ended: the connection behaves as usual again.
-    pub fn end_call(&self) {
-        self.surviving.store(false, Ordering::Release);
-        self.aborted.store(false, Ordering::Release);
-        self.waited.store(false, Ordering::Release);
-        *lock(&self.head) = HeadHold::Off;
-        *lock(&self.upstream) = None;
-    }
-
-    /// The call goes out on this connection, which stays open as long as the call runs.
-    pub fn goes_out_on(&self, fd: RawFd) {
-        *lock(&self.upstream) = bytes_received(fd).map(|before| Upstream { fd, before, received: None });
-    }
-
-    /// The call is about to end early: remembers how much of its answer had reached this machine. Only the first time counts.
-    pub fn note_received(&self) {
-        if let Some(upstream) = &mut *lock(&self.upstream)
-            && upstream.received.is_none()
-        {
-            upstream.received = bytes_received(upstream.fd).map(|now| now.saturating_sub(upstream.before));
-        }
-    }
-
-    /// Bytes of the answer, with all framing, that had reached this machine by then. `None`: not known.
-    pub fn received(&self) -> Option<u64> {
-        lock(&self.upstream).as_ref()?.received
-    }
-
-    /// True once the client left.
-    pub fn gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    /// True when the client took its answer more slowly than it came: what the provider sent may then be more than what was metered.
-    pub fn waited(&self) -> bool {
-        self.waited.load(Ordering::Acquire)
-    }
-
-    /// Ends the call that runs on this connection, also while it waits for the provider.
-    pub fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        if let Some(waker) = lock(&self.reader).take() {
-            waker.wake();
-        }
-    }
-
-    /// Keeps the answer back until [`ClientLink::release_head`].
-    pub fn hold_head(&self) {
-        *lock(&self.head) = HeadHold::Holding;
-    }
-
-    /// Lets the answer go, with `line` (`name: value`) added to its head. Nothing happens when it already went.
-    pub fn release_head(&self, line: String) {
-        let mut head = lock(&self.head);
-        if matches!(*head, HeadHold::Holding) {
-            *head = HeadHold::Release(line);
-        }
-    }
-
-    /// Sends `answer`, a whole HTTP/1.1 answer, instead of the one that is kept back. False when that already went.
-    pub fn replace_answer(&self, answer: Vec<u8>) -> bool {
-        let mut head = lock(&self.head);
-        let held = matches!(*head, HeadHold::Holding);
-        if held {
-            *head = HeadHold::Replace(answer);
-        }
-        held
-    }
-}
-
-impl fmt::Debug for ClientLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientLink").field("gone", &self.gone).finish_non_exhaustive()
-    }
-}
-
-/// Bytes that the kernel took in on a connection, read by us or not yet. Known on Linux only.
-fn bytes_received(fd: RawFd) -> Option<u64> {
-    if cfg!(target_os = "linux") { get_tcp_info(fd).ok().map(|info| info.tcpi_bytes_received) } else { None }
-}
-
-/// A poisoned lock only means that another request panicked; the data behind is plain flags.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// Finds the link of the connection that a request came on.
 pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
@@ -230,12 +96,16 @@ impl ClientStream {
     fn departed(&self) -> bool {
         self.link.note_received();
         self.link.gone.store(true, Ordering::Release);
-        self.link.surviving.load(Ordering::Acquire)
+        // A provider bills what it sent, read or not: that is metered first.
+        if !self.link.goes_on() && self.link.lags() {
+            self.link.catching_up.store(true, Ordering::Release);
+        }
+        self.link.goes_on()
     }
 
     /// True when everything written is to be thrown away.
     fn discards(&self) -> bool {
-        self.link.gone() && self.link.surviving.load(Ordering::Acquire)
+        self.link.gone() && self.link.goes_on()
     }
 
     /// Takes a finished write's result: a client that cannot be written to has left.

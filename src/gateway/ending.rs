@@ -186,12 +186,12 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     let (Some(provider), Some(call)) = (ctx.provider, ctx.call.clone()) else { return Charge::Full };
     let drop_stops_bill = provider.drop_stops_bill();
     let on_disconnect = ctx.provider_settings().map(|settings| settings.on_disconnect);
-    let prices = ctx.settings.prices.clone();
+    let (prices, name) = (ctx.settings.prices.clone(), ctx.provider_name.clone());
     let complete = ctx.complete;
     let reported = ctx.meter.as_mut().and_then(|meter| {
         // Usage in mid-answer may still grow: it counts once the answer is at its end.
         let at_end = complete || meter.finished();
-        at_end.then(|| meter.reported_cost(&prices, provider.name())).flatten().map(|(cost, _)| cost)
+        at_end.then(|| meter.reported_cost(&prices, &name)).flatten().map(|(cost, _)| cost)
     });
     if let Some(cost) = reported {
         return if stopped { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
@@ -226,10 +226,8 @@ fn unmetered(ctx: &Ctx) -> Option<u64> {
 }
 
 fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
-    let provider = ctx
-        .provider
-        .filter(|provider| ctx.settings.providers.contains_key(provider.name()))
-        .map_or("none", |provider| provider.name());
+    let name = ctx.provider_name.clone();
+    let provider = if name.is_empty() { "none" } else { &*name };
     let route = ctx.route.map_or("none", |route| route.label);
     let stopped = ctx.stopped();
     let outcome = match (ctx.refused, ctx.status) {

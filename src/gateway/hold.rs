@@ -14,7 +14,7 @@ use crate::observe::metrics;
 pub struct Hold {
     app: Arc<App>,
     at: Arc<HoldRef>,
-    provider: &'static str,
+    provider: Arc<str>,
     /// `provider/model`.
     model: Arc<str>,
     granted: Money,
@@ -25,7 +25,7 @@ pub struct Hold {
 
 impl Hold {
     /// Takes responsibility before the reserve is sent: if its answer is lost, the hold is released all the same.
-    pub fn before_reserve(app: Arc<App>, at: HoldRef, provider: &'static str, model: Arc<str>) -> Hold {
+    pub fn before_reserve(app: Arc<App>, at: HoldRef, provider: Arc<str>, model: Arc<str>) -> Hold {
         let at = Arc::new(at);
         Hold { app, at, provider, model, granted: Money::ZERO, taken: false, sent: false, settled: false }
     }
@@ -76,7 +76,7 @@ impl Hold {
         self.app.settler.push(Job {
             at: self.at.clone(),
             charge,
-            provider: self.provider,
+            provider: self.provider.clone(),
             model: self.model.clone(),
             taken: self.taken,
         });

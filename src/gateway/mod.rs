@@ -15,6 +15,7 @@ mod hold;
 mod http2;
 mod intake;
 mod keeper;
+mod link;
 mod refusal;
 mod running;
 mod serve;
@@ -33,12 +34,12 @@ use pingora::{Error, ErrorType, Result};
 use self::admit::{Admitted, Denied};
 use self::answer::{CutReason, Meter, Tail};
 use self::app::{App, Permit, size};
-use self::client::ClientLink;
 use self::forward::Outbound;
+use self::link::ClientLink;
 use self::refusal::Refusal;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
-use crate::provider::{AnswerHead, Call, Provider, Reading, Request, Route};
+use crate::provider::{AnswerHead, Call, Provider, Route};
 
 pub use serve::{InProcess, open_ledger, run, start_in_process};
 
@@ -58,6 +59,8 @@ struct Ctx {
     started: Instant,
     request_id: String,
     provider: Option<&'static dyn Provider>,
+    /// Its name in the config, empty where the config has none: one API may have several names.
+    provider_name: Arc<str>,
     route: Option<Route>,
     link: Option<Arc<ClientLink>>,
     /// The metered call, and the money held for it.
@@ -85,13 +88,25 @@ struct Ctx {
 
 impl Ctx {
     fn provider_settings(&self) -> Option<&ProviderSettings> {
-        self.settings.providers.get(self.provider?.name())
+        self.settings.providers.get(&*self.provider_name)
     }
 
     /// The call ends early, here.
     fn note_received(&self) {
         if let Some(link) = &self.link {
             link.note_received();
+        }
+    }
+
+    /// The request names this provider, which may be configured.
+    fn goes_to(&mut self, name: &str, configured: Option<&ProviderSettings>) {
+        self.provider = match configured {
+            Some(configured) => crate::provider::find(&configured.api, &configured.name),
+            // Only so that the refusal has the shape that the SDK expects.
+            None => crate::provider::find(name, name),
+        };
+        if let Some(configured) = configured {
+            self.provider_name = configured.name.clone();
         }
     }
 
@@ -118,6 +133,7 @@ impl ProxyHttp for Gateway {
             request_id: crate::secret::random_hex::<12>()
                 .map_or_else(|_| String::from("req_"), |hex| format!("req_{hex}")),
             provider: None,
+            provider_name: Arc::from(""),
             route: None,
             link: None,
             call: None,
@@ -163,7 +179,7 @@ impl ProxyHttp for Gateway {
         ctx.upstream_at = Some(Instant::now());
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
-        let pool = ctx.settings.providers.keys().position(|name| *name == settings.name).unwrap_or(0);
+        let pool = ctx.settings.providers.keys().position(|name| **name == *settings.name).unwrap_or(0);
         Ok(forward::peer(address, settings, pool as u64))
     }
 
@@ -281,6 +297,9 @@ impl ProxyHttp for Gateway {
         if end && judged.is_ok() {
             judged = meter.finish(&mut emit);
         }
+        if let Some(link) = &ctx.link {
+            link.metered(meter.accounted());
+        }
         if let Err(reason) = judged {
             ctx.cut = Some(reason);
             ctx.note_received();
@@ -382,11 +401,11 @@ impl Gateway {
             return Err(Refusal::draining().into());
         }
         let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;
-        let provider = crate::provider::by_name(target.provider);
-        ctx.provider = provider;
+        let configured = settings.providers.get(target.provider);
+        ctx.goes_to(target.provider, configured);
         let credentials = intake::credentials(&session.req_header().headers, &target)?;
         let view = admit::key_view(&app, &credentials.key).await?;
-        let (Some(provider), Some(provider_settings)) = (provider, settings.providers.get(target.provider)) else {
+        let (Some(provider), Some(provider_settings)) = (ctx.provider, configured) else {
             return Err(Refusal::unknown_route().into());
         };
         let route = provider
@@ -394,18 +413,15 @@ impl Gateway {
             .ok_or_else(Refusal::unknown_route)?;
         ctx.route = Some(route);
         let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        intake::admits(&view.key.policy, provider.name(), client)?;
-        let provider_key = intake::provider_key(
-            &view.key.policy,
-            credentials.provider_key,
-            provider_settings.key.as_ref(),
-            provider.name(),
-        )?;
+        let name = &provider_settings.name;
+        intake::admits(&view.key.policy, name, client)?;
+        let provider_key =
+            intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
         let request = admit::Request {
             app: &app,
             settings: &settings,
-            provider: provider.name(),
+            provider: ctx.provider_name.clone(),
             key: credentials.key,
             session: route.metered.then_some(&run),
             client,
@@ -417,8 +433,9 @@ impl Gateway {
         let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
-            let call = read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
-            intake::admits_model(&view.key.policy, provider.name(), &call.model)?;
+            let call =
+                body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
+            intake::admits_model(&view.key.policy, name, &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
             outbound.content_length = Some(ctx.body.len());
@@ -466,23 +483,4 @@ impl Gateway {
             Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
         }
     }
-}
-
-/// Reads and bounds a metered call; `path` with its query.
-fn read_call(
-    session: &Session,
-    ctx: &Ctx,
-    (provider, route): (&'static dyn Provider, Route),
-    (path, query): (&str, Option<&str>),
-    body: Bytes,
-    provider_settings: &ProviderSettings,
-) -> Result<Arc<Call>, Refusal> {
-    let reading = Reading {
-        provider: &provider_settings.name,
-        prices: &ctx.settings.prices,
-        options: &provider_settings.options,
-    };
-    let request = Request { route, path, query, headers: &session.req_header().headers, body };
-    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
-    Ok(Arc::new(call))
 }

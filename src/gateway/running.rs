@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::ClientLink;
+use super::link::ClientLink;
 use super::refusal::Refusal;
 use crate::ledger::{HoldId, HoldRef, Level, Standing};
 

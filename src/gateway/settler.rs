@@ -25,7 +25,7 @@ pub struct Job {
     /// How it ends.
     pub charge: Charge,
     /// Provider, for metrics.
-    pub provider: &'static str,
+    pub provider: Arc<str>,
     /// Model as the price table names it, for metrics.
     pub model: Arc<str>,
     /// True when the hold is known to have been taken; false when only its reserve was sent.
@@ -178,7 +178,7 @@ fn report(job: &Job, settled: Settled) {
     match settled {
         Settled::Applied { charged, held } => {
             let model = job.model.split_once('/').map_or(&*job.model, |(_, model)| model);
-            metrics::charged(job.provider, model, charged);
+            metrics::charged(&job.provider, model, charged);
             metrics::refunded(held.saturating_sub(charged));
             if charged > held {
                 let overrun = charged.saturating_sub(held);
@@ -215,7 +215,7 @@ mod tests {
 
     fn job(chain: Vec<NodeId>) -> Job {
         let at = Arc::new(HoldRef { hold: HoldId::random().unwrap(), chain, session: None });
-        Job { at, charge: Charge::Full, provider: "openai", model: "openai/gpt".into(), taken: false }
+        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false }
     }
 
     fn ledger() -> Ledger {

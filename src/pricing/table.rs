@@ -7,7 +7,7 @@ mod notices;
 mod regions;
 mod row;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +85,11 @@ impl PriceTable {
     /// All rows, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ModelPrice>> {
         self.rows.values()
+    }
+
+    /// The providers that have rows.
+    pub fn providers(&self) -> BTreeSet<&str> {
+        self.rows.keys().filter_map(|id| id.split_once('/')).map(|(provider, _)| provider).collect()
     }
 
     /// The SHA-256 of what was read, in hex.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Fee;
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 
@@ -48,14 +49,24 @@ pub trait CallBody: Send + Sync {
         output
     }
 
-    /// What one use of each built-in tool costs that the request may start.
-    fn tool_fees(&self) -> &[(&'static str, Money)] {
+    /// The tools that the provider runs itself, by their names in `fees`: what one use costs, and how many are held for.
+    fn held_tools(&self) -> &[(&'static str, Fee)] {
         &[]
     }
 
     /// What the provider's own reader of the answer must know of the request.
     fn facts(&self) -> Option<&dyn Any> {
         None
+    }
+
+    /// True when the answer repeats the prompt: text that is shown, but not among the output tokens.
+    fn repeats_prompt(&self) -> bool {
+        false
+    }
+
+    /// What one use of each built-in tool costs that the request may start.
+    fn tool_fees(&self) -> &[(&'static str, Money)] {
+        &[]
     }
 }
 

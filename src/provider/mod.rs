@@ -5,6 +5,7 @@
 //! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod call;
 pub mod fields;
 pub mod gemini;
@@ -32,11 +33,33 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 3] = [&openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini];
+pub static ALL: [&dyn Provider; 6] = [
+    &openai::OpenAi,
+    &anthropic::Anthropic,
+    &gemini::Gemini,
+    &bedrock::Bedrock,
+    &openai::azure::Azure,
+    &openai::mistral::Mistral,
+];
 
-/// The provider of that name.
-pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
-    ALL.into_iter().find(|provider| provider.name() == name)
+/// The provider of a config: whose API it speaks, under which name.
+pub fn find(api: &str, name: &str) -> Option<&'static dyn Provider> {
+    match api {
+        "openai" if name != api => Some(&openai::Compatible),
+        _ => ALL.into_iter().find(|provider| provider.name() == api),
+    }
+}
+
+/// True for what may be a provider's name in the config: the first segment of a path, the prefix of its prices, a label.
+pub fn is_name(name: &str) -> bool {
+    const CHARS_MAX: usize = 32;
+    // The gateway's own paths, and the label of a request that names no provider.
+    const TAKEN: [&str; 6] = ["loopers", "healthz", "readyz", "metrics", "admin", "none"];
+    if TAKEN.contains(&name) || name.starts_with(crate::secret::KEY_PREFIX) {
+        return false;
+    }
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    name.len() <= CHARS_MAX && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(is_plain)
 }
 
 /// Where a request goes, decided by method and path alone.
@@ -61,6 +84,29 @@ pub struct Options {
     pub region: Option<String>,
     /// Flat prices of what cannot be bounded by tokens, by name (`fees`).
     pub fees: BTreeMap<String, Fee>,
+    /// The name of the output limit that the provider reads, where it is not the API's own (`limit_field`).
+    pub limit_field: Option<LimitField>,
+    /// True for a provider without service tiers (`service_tier: none`): the field is never sent.
+    pub no_service_tier: bool,
+}
+
+/// The names that the output limit of a chat has with providers that speak OpenAI's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitField {
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+impl LimitField {
+    /// As it stands in a request.
+    pub fn name(self) -> &'static str {
+        match self {
+            LimitField::MaxTokens => "max_tokens",
+            LimitField::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
 }
 
 /// A flat price that an operator sets for something that a request may start inside the provider, such as a web search.
@@ -190,7 +236,7 @@ pub struct ErrorReply {
 
 /// One provider's API, as far as money goes.
 pub trait Provider: Send + Sync {
-    /// The first path segment, the config's key, the price table's prefix.
+    /// The API's name: what `api:` says in the config, where it is not the provider's own name.
     fn name(&self) -> &'static str;
 
     /// The route of a request; `None` for everything that must not go through.

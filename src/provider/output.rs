@@ -49,12 +49,14 @@ pub struct Output {
     other_bytes: u64,
     /// Bytes of all texts.
     text_bytes: u64,
+    /// Bytes of what is shown beside the output, and need not be billed as it.
+    aside_bytes: u64,
 }
 
 impl Output {
     /// Nothing yet, of a model with this tokenizer, under this ceiling.
     pub fn new(tokenizer: Option<Tokenizer>, ceiling: Ceiling) -> Output {
-        Output { tokenizer, ceiling, texts: Vec::new(), other_bytes: 0, text_bytes: 0 }
+        Output { tokenizer, ceiling, texts: Vec::new(), other_bytes: 0, text_bytes: 0, aside_bytes: 0 }
     }
 
     /// Takes a piece of a text.
@@ -95,6 +97,17 @@ impl Output {
         self.other_bytes = self.other_bytes.saturating_add(bytes);
     }
 
+    /// Takes bytes that are shown beside the output: a summary of reasoning, a repeated prompt. They may be output, and never are
+    /// with certainty.
+    pub fn aside(&mut self, bytes: u64) {
+        self.aside_bytes = self.aside_bytes.saturating_add(bytes);
+    }
+
+    /// True when something of this text was taken.
+    pub fn knows(&self, id: TextId) -> bool {
+        self.texts.iter().any(|(known, _)| *known == id)
+    }
+
     /// An upper bound of the tokens that were generated and seen. With `exact`, counted by the tokenizer, where there is one.
     pub fn streamed_tokens(&mut self, exact: bool) -> u64 {
         if let (true, Some(tokenizer)) = (exact, self.tokenizer) {
@@ -106,7 +119,7 @@ impl Output {
             None => self.text_bytes,
         };
         let frames = (self.texts.len() as u64).saturating_mul(TOKENS_PER_TEXT);
-        texts.saturating_add(self.other_bytes).saturating_add(frames)
+        texts.saturating_add(self.other_bytes).saturating_add(self.aside_bytes).saturating_add(frames)
     }
 
     /// True when more output was seen than may pass. Counts tokens only when the bytes are too many.
@@ -119,14 +132,15 @@ impl Output {
 
     /// True unless the text certainly has at most `most` tokens.
     fn may_have_more_than(&mut self, most: u64) -> bool {
-        if self.text_bytes.saturating_add(self.other_bytes) <= most {
+        let others = self.other_bytes.saturating_add(self.aside_bytes);
+        if self.text_bytes.saturating_add(others) <= most {
             return false;
         }
         let Some(tokenizer) = self.tokenizer else { return true };
-        if self.bound().saturating_add(self.other_bytes) > most {
+        if self.bound().saturating_add(others) > most {
             self.tighten(tokenizer);
         }
-        self.bound().saturating_add(self.other_bytes) > most
+        self.bound().saturating_add(others) > most
     }
 
     /// True when the text certainly has more than `most` tokens, however the model spelt it.
@@ -145,6 +159,11 @@ impl Output {
         }
         let fewest = self.texts.iter().fold(others, |sum: u64, (_, text)| sum.saturating_add(text.fewest(tokenizer)));
         fewest > most
+    }
+
+    /// True when reasoning was shown as it was generated.
+    pub fn shows_reasoning(&self) -> bool {
+        self.texts.iter().any(|(id, _)| id.field == Field::Reasoning)
     }
 
     /// True when so many visible tokens are fewer than the prose has words: worth a real count, which costs time.

@@ -43,7 +43,7 @@ pub struct NewKey {
 /// Makes a key. The answer is the only place where the key itself is ever shown.
 pub async fn key_create(ledger: &Ledger, prices: &PriceTable, now: Millis, new: &NewKey) -> Result<IssuedKey, OpError> {
     check_name(&new.name)?;
-    policy::check_providers(&new.providers)?;
+    policy::check_providers(&new.providers, prices)?;
     policy::check_models(&new.models, &new.providers, prices)?;
     policy::check_networks(&new.allow_ips)?;
     if new.session_steps == Some(0) {

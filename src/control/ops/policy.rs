@@ -16,11 +16,13 @@ pub fn model_matches(pattern: &str, provider: &str, model: &str) -> bool {
     fits(pattern) || qualified.is_some_and(fits)
 }
 
-/// Every provider must be one that this program knows.
-pub(super) fn check_providers(providers: &[String]) -> Result<(), OpError> {
+/// Every provider must be one whose API this program knows, or that has prices.
+pub(super) fn check_providers(providers: &[String], prices: &PriceTable) -> Result<(), OpError> {
+    let mut known = prices.providers();
+    known.extend(provider::ALL.iter().map(|provider| provider.name()));
     for name in providers {
-        if provider::by_name(name).is_none() {
-            let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
+        if !known.contains(name.as_str()) {
+            let known: Vec<&str> = known.into_iter().collect();
             return Err(
                 OpError::invalid(format!("there is no provider `{name}`")).hint(format!("known: {}", known.join(", ")))
             );
@@ -37,7 +39,7 @@ pub(super) fn check_models(models: &[String], providers: &[String], prices: &Pri
         let mut listed = listed.filter(|(provider, _)| allowed(provider));
         // An alias has a price without a row of its own.
         let alias = || {
-            let names = provider::ALL.iter().map(|provider| provider.name()).filter(|name| allowed(name));
+            let names = prices.providers().into_iter().filter(|name| allowed(name));
             let mut models = names.map(|name| (name, pattern.strip_prefix(&format!("{name}/")).unwrap_or(pattern)));
             models.any(|(name, model)| prices.for_model(name, model).is_some())
         };

@@ -17,6 +17,9 @@ pub const TOKENS_PER_SCREENSHOT: u64 = 286 * 286;
 /// How often a request with tools that the provider runs may sample the model.
 pub const PASSES_MAX: u64 = 10;
 
+/// No text has more than so many times its bytes once it is normalised: U+FDFA has 3, and then 33.
+pub const NORMALISED_GROWTH_MAX: u64 = 11;
+
 /// Bytes that compatibility normalisation (NFKC) may add to the texts of a value. The provider's only published tokenizer
 /// normalises; some code points grow elevenfold.
 pub fn normalised_excess(value: Value<'_>) -> u64 {
@@ -63,6 +66,9 @@ mod tests {
         assert_eq!(of("{\"\u{fdfa}\":[\"\u{fdfa}\"]}"), 2 * 28);
         assert_eq!(of("[\"ﬁ\",\"é\",\"abc\",1,true,null]"), 0);
         assert_eq!(of("{\"a\":{\"b\":\"plain\"}}"), 0);
+        let worst =
+            ('\0'..=char::MAX).map(|c| c.nfkc().map(|c| c.len_utf8()).sum::<usize>().div_ceil(c.len_utf8())).max();
+        assert_eq!(worst, Some(NORMALISED_GROWTH_MAX as usize));
         // ㌖ has 3 bytes, and 18 when normalised.
         assert_eq!(of(&format!("\"{}\"", "\u{3316}".repeat(100))), 1_800 - 302);
     }

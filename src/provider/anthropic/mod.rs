@@ -2,7 +2,7 @@
 //!
 //! The request is read by an allow-list at every level where a field can move the bill: top level, beta switches, messages, blocks and
 //! tools. The answer is read by its usage, which streams in two halves. Claude's request bodies and answers also travel through other
-//! clouds: [`request::ask`], [`answer::Meter`] and [`betas::check`] do not depend on how they came.
+//! clouds: `request::ask`, `answer::Meter` and `betas::check` do not depend on how they came.
 
 pub(crate) mod answer;
 pub(crate) mod betas;

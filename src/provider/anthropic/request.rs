@@ -178,12 +178,10 @@ impl<'a> Parts<'a> {
                 self.tools.expansion = self.tools.expansion.and_then(|sum| sum.checked_add(before?));
             }
             "thinking" => self.thinking(value)?,
-            "service_tier" => {
-                // Sent as `standard_only` in any case: `auto` may use a capacity that has its own bill.
-                if !matches!(value.as_str().as_deref(), Some("auto" | "standard_only")) {
-                    let message = "`service_tier`: only `standard_only` and `auto` are held for";
-                    return Err(reject::unpriceable(message, "send \"standard_only\", or leave it out"));
-                }
+            // Sent as `standard_only` in any case: `auto` may use a capacity that has its own bill.
+            "service_tier" if !matches!(value.as_str().as_deref(), Some("auto" | "standard_only")) => {
+                let message = "`service_tier`: only `standard_only` and `auto` are held for";
+                return Err(reject::unpriceable(message, "send \"standard_only\", or leave it out"));
             }
             "speed" => self.speed(value)?,
             "inference_geo" => self.geo(value)?,

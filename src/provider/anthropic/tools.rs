@@ -2,7 +2,7 @@
 
 use super::answer::{Facts, times};
 use super::blocks::{Traits, unknown};
-use super::bound::TOKENS_PER_TOOL;
+use super::bound::{NORMALISED_GROWTH_MAX, TOKENS_PER_TOOL, normalised_excess};
 use crate::money::Money;
 use crate::pricing::ModelPrice;
 use crate::provider::{Reading, Reject, reject, schema};
@@ -87,7 +87,7 @@ pub struct Tools {
     pub tokens: u64,
     /// What expanded references of schemas add; `None` when that has no bound.
     pub expansion: Option<u64>,
-    /// The largest definition, in bytes.
+    /// The largest definition, in bytes, normalised or not.
     pub largest: u64,
     /// Screenshots may come with a tool.
     pub has_screenshots: bool,
@@ -132,7 +132,8 @@ impl Tools {
                 return Err(reject::invalid(format!("`{path}` is not an object"), "send a tool"));
             }
             tools.tokens = tools.tokens.saturating_add(TOKENS_PER_TOOL);
-            tools.largest = tools.largest.max(tool.raw().len() as u64);
+            let size = (tool.raw().len() as u64).saturating_add(normalised_excess(tool));
+            tools.largest = tools.largest.max(size);
             tools.one(tool, &path, traits, facts, price, reading)?;
         }
         Ok(tools)
@@ -223,7 +224,9 @@ impl Tools {
 
     /// Takes a schema, which may be written out with all its references.
     pub fn expand(&mut self, schema: Value<'_>) {
-        self.expansion = self.expansion.and_then(|sum| sum.checked_add(schema::expansion(schema)?));
+        let growth = if normalised_excess(schema) > 0 { NORMALISED_GROWTH_MAX } else { 1 };
+        let added = schema::expansion(schema).and_then(|bytes| bytes.checked_mul(growth));
+        self.expansion = self.expansion.and_then(|sum| sum.checked_add(added?));
     }
 }
 

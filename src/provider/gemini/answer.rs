@@ -9,7 +9,7 @@ use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms, Tier};
 use crate::provider::output::{Field, Output, TextId};
 use crate::provider::reader::{Dialect, Show};
-use crate::provider::{AnswerHead, Call, Ceiling, ErrorAnswer, Observed, Route};
+use crate::provider::{AnswerHead, BillLine, Call, Ceiling, ErrorAnswer, Fee, Observed, Route};
 use crate::wire::json::{self, Duplicates, Node, Value};
 use crate::wire::sse::Event;
 
@@ -49,7 +49,7 @@ pub struct Meter {
     terms: Terms,
     route: Route,
     samples: u64,
-    fees: Vec<(&'static str, Money)>,
+    served: Vec<(&'static str, Fee)>,
     grounding: grounding::Counts,
     output: Output,
     reported: Option<Reported>,
@@ -79,7 +79,7 @@ impl Meter {
             terms: call.terms.clone(),
             route,
             samples: call.samples,
-            fees: call.body.tool_fees().to_vec(),
+            served: call.body.held_tools().to_vec(),
             grounding: grounding::Counts::default(),
             output: Output::new(call.price.tokenizer, ceiling),
             reported: None,
@@ -204,9 +204,8 @@ impl Meter {
         if self.seen.is_empty() && !self.is_blocked {
             return self.terms.fees;
         }
-        let held = self.terms.passes.saturating_sub(1);
         let per_query = self.price.fees.per_query || self.price.fees.web_search.is_none();
-        self.grounding.fees(&self.fees, per_query, held)
+        self.grounding.fees(&self.served, per_query)
     }
 }
 
@@ -245,7 +244,13 @@ impl Dialect for Meter {
         self.observed.streamed_tokens = self.output.streamed_tokens(exact);
         // In a stream, usage counts once all is generated: it grows until then.
         let is_final = self.is_complete || (self.is_usage_final && self.is_at_end());
-        self.observed.usage = self.reported.filter(|_| is_final && !self.observed.error).map(|reported| reported.usage);
+        let counts = is_final && !self.observed.error;
+        let bill = self.reported.filter(|_| counts).map(|reported| reported.bill(self.price.long_above));
+        let (usage, apart) = bill.map_or((None, Vec::new()), |(usage, apart)| (Some(usage), apart));
+        let (tier, model) = (self.observed.tier, &self.observed.model);
+        self.observed.others =
+            apart.into_iter().map(|usage| BillLine { usage, tier, model: model.clone(), thousandths: 1000 }).collect();
+        self.observed.usage = usage;
         self.observed.fees = self.fees();
         let has_all = self.is_blocked || self.is_complete || self.ended.len() as u64 >= self.samples;
         self.observed.finished = self.observed.usage.is_some() && has_all;

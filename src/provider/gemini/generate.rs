@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::contents::{Contents, Found};
 use super::tools::{self, Tools};
 use super::{config, fields, names, route};
-use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms, Tier};
-use crate::provider::{Call, CallBody, Reading, Reject, Request, nfkc, reject};
+use crate::provider::{Call, CallBody, Fee, Reading, Reject, Request, nfkc, reject};
 use crate::wire::json::{Document, Value, write_string};
 
 /// Tokens that a request may add beyond its contents and tools.
@@ -24,7 +23,7 @@ struct Generate {
     limit_field: Option<String>,
     /// The field of the service tier, when it must be set to standard.
     tier_key: Option<String>,
-    fees: Vec<(&'static str, Money)>,
+    served: Vec<(&'static str, Fee)>,
 }
 
 /// What the top-level fields say.
@@ -53,7 +52,8 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
     let parts = parts(&document, &model, reading)?;
     let config = config::read(parts.config, reading, &price)?;
     let tools = tools::read(parts.tools, reading, &price)?;
-    let found = found(&parts, &model, reading, !tools.served.is_empty())?;
+    let is_served = !tools.served.is_empty();
+    let found = found(&parts, &model, reading, is_served)?;
     let input_max = input_bound(&document, &found, &tools, config.extra, &price);
     let (tiers, forces_tier) = tiers(&parts, &price)?;
     let output_max = config.output_max(&price);
@@ -75,7 +75,7 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
         config_key: parts.config_key,
         limit_field: config.limit_field,
         tier_key: parts.tier.filter(|_| forces_tier).map(|(spelled, _)| spelled),
-        fees: tools.served.iter().map(|(name, fee)| (*name, fee.usd)).collect(),
+        served: tools.served,
         document,
     };
     Ok(Call {
@@ -87,7 +87,7 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
         output_max,
         output_min: if can_clamp { least } else { output_max },
         // Thinking and media are billed without being seen as text, and so is what a tool puts into the prompt.
-        cuttable: is_stream && can_clamp && !price.hidden_output && tools.served.is_empty(),
+        cuttable: is_stream && can_clamp && !price.hidden_output && !is_served,
         price,
         terms,
         body: Box::new(body),
@@ -234,7 +234,7 @@ impl CallBody for Generate {
         config::without_overshoot(output)
     }
 
-    fn tool_fees(&self) -> &[(&'static str, Money)] {
-        &self.fees
+    fn held_tools(&self) -> &[(&'static str, Fee)] {
+        &self.served
     }
 }

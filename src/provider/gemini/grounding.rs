@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::tools::times;
 use crate::money::Money;
+use crate::provider::Fee;
 use crate::wire::json::Value;
 
 /// More different queries than this are counted each time that they are seen.
@@ -57,10 +58,10 @@ impl Counts {
     }
 
     /// What the uses cost, at these prices. `per_query`: each query is billed, and not the prompt once. Where the answer does not
-    /// tell how often a tool ran, it ran as often as was `held` for.
-    pub fn fees(&self, prices: &[(&'static str, Money)], per_query: bool, held: u64) -> Money {
+    /// tell how often a tool ran, it ran as often as was held for.
+    pub fn fees(&self, served: &[(&'static str, Fee)], per_query: bool) -> Money {
         let queries = self.queries.len() as u64 + self.more;
-        let uses = |name: &str| match name {
+        let uses = |name: &str, held: u64| match name {
             "web_search" if per_query => queries,
             "web_search" => u64::from(self.is_searched),
             "maps" if !self.is_mapped => 0,
@@ -69,6 +70,6 @@ impl Counts {
             // Not told in a way that can be counted.
             _ => held,
         };
-        prices.iter().fold(Money::ZERO, |sum, (name, price)| sum.saturating_add(times(*price, uses(name))))
+        served.iter().fold(Money::ZERO, |sum, (name, fee)| sum.saturating_add(times(fee.usd, uses(name, fee.calls))))
     }
 }

@@ -3,11 +3,14 @@
 use super::{fields, names};
 use crate::money::{ExactCost, Money};
 use crate::pricing::ModelPrice;
-use crate::provider::{Fee, Reading, Reject, reject, schema};
+use crate::provider::{Fee, Reading, Reject, nfkc, reject, schema};
 use crate::wire::json::Value;
 
 /// Tokens around the declaration of one function.
 const TOKENS_PER_FUNCTION: u64 = 64;
+
+/// No text's normal form has more bytes than this for each of its own (U+FDFA: 33 for 3).
+const NORMAL_PER_BYTE_MAX: u64 = 11;
 
 /// The tools that Google runs, and the names of their prices in the config.
 const SERVED: [(&str, &str); 5] = [
@@ -97,10 +100,11 @@ fn serve(
     Ok(())
 }
 
-/// What a schema may grow by when its references are written out. `None`: no bound.
+/// What a schema may grow by when its references are written out, in the longer of its two forms. `None`: no bound.
 pub fn expansion(value: Value<'_>) -> Option<u64> {
     let mut refers = false;
     // The API's own kind of schema refers by `ref`, to places that are not looked up here.
     value.each_string(&mut |key, _| refers |= key == "ref");
-    if refers { None } else { schema::expansion(value) }
+    let bytes = if refers { None } else { schema::expansion(value) }?;
+    if bytes > 0 && nfkc::growth(value) > 0 { bytes.checked_mul(NORMAL_PER_BYTE_MAX) } else { Some(bytes) }
 }

@@ -5,6 +5,8 @@ use crate::wire::json::Value;
 
 /// More tokens than any call can have: a number above it is a fault, not a bill.
 const TOKENS_MAX: u64 = 1 << 40;
+/// More parts of a bill than any call can have; a larger bill is not split, which can only make it dearer.
+const PARTS_MAX: u64 = 1 << 12;
 /// Every count of the object, and where it is split by modality.
 const COUNTS: [&str; 6] = [
     "promptTokenCount",
@@ -22,8 +24,10 @@ pub struct Odd;
 /// What a usage object says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// The bill.
+    /// The prompt, and what was generated.
     pub usage: Usage,
+    /// What tools put into the prompt: input that does not count towards the threshold of long prompts.
+    pub tool_use: Usage,
     /// Something in it has no known meaning; it was taken at the dearest.
     pub has_unknown: bool,
 }
@@ -70,19 +74,20 @@ pub fn read(usage: Value<'_>, rates: &Rates, terms: &Terms) -> Result<Reported, 
     }
     let mut has_unknown = unknown_fields(usage) || (total != 0 && total < sum);
     let input_kind = dearest_input(rates, terms);
-    let mut input = split(usage, "promptTokensDetails", prompt, input_kind, &mut has_unknown)?;
+    // Embeddings spell it without the s.
+    let name = if usage.get("promptTokenDetails").is_some() { "promptTokenDetails" } else { "promptTokensDetails" };
+    let mut input = split(usage, name, prompt, input_kind, &mut has_unknown)?;
     let tools = split(usage, "toolUsePromptTokensDetails", tool_use, input_kind, &mut has_unknown)?;
     let output_kind = dearest_output(rates, terms);
     let output = split(usage, "candidatesTokensDetails", candidates, output_kind, &mut has_unknown)?;
     let (cache_read, audio_in_cached) = cached_parts(usage, cached, &mut input, &mut has_unknown)?;
-    let both = |kind: Kind| input.get(kind).saturating_add(tools.get(kind));
     let usage = Usage {
-        input: both(Kind::Text),
+        input: input.get(Kind::Text),
         cache_read,
-        audio_in: both(Kind::Audio),
+        audio_in: input.get(Kind::Audio),
         audio_in_cached,
-        image_in: both(Kind::Image),
-        video_in: both(Kind::Video),
+        image_in: input.get(Kind::Image),
+        video_in: input.get(Kind::Video),
         // Video has no meter of its own in the output.
         output: output.get(Kind::Text) + output.get(Kind::Video) + thoughts,
         reasoning: thoughts,
@@ -90,7 +95,41 @@ pub fn read(usage: Value<'_>, rates: &Rates, terms: &Terms) -> Result<Reported, 
         image_out: output.get(Kind::Image),
         ..Usage::default()
     };
-    Ok(Reported { usage, has_unknown })
+    let tool_use = Usage {
+        input: tools.get(Kind::Text),
+        audio_in: tools.get(Kind::Audio),
+        image_in: tools.get(Kind::Image),
+        video_in: tools.get(Kind::Video),
+        ..Usage::default()
+    };
+    Ok(Reported { usage, tool_use, has_unknown })
+}
+
+impl Reported {
+    /// Everything in one usage, and what must be billed apart: tokens of tools that would lift a short prompt above the threshold.
+    pub fn bill(&self, long_above: Option<u64>) -> (Usage, Vec<Usage>) {
+        let (mut usage, tools) = (self.usage, self.tool_use);
+        let prompt = usage.total_input();
+        let above = long_above.unwrap_or(u64::MAX).max(1);
+        let fits = prompt.saturating_add(tools.total_input()) <= above;
+        if prompt > above || fits || tools.total_input() / above > PARTS_MAX {
+            usage.input += tools.input;
+            usage.audio_in += tools.audio_in;
+            usage.image_in += tools.image_in;
+            usage.video_in += tools.video_in;
+            return (usage, Vec::new());
+        }
+        // None of the parts is above the threshold on its own.
+        let parts = |tokens: u64, part: fn(u64) -> Usage| {
+            let whole = std::iter::repeat_n(above, usize::try_from(tokens / above).unwrap_or(usize::MAX));
+            whole.chain([tokens % above]).filter(|tokens| *tokens > 0).map(part)
+        };
+        let apart = parts(tools.input, |input| Usage { input, ..Usage::default() })
+            .chain(parts(tools.audio_in, |audio_in| Usage { audio_in, ..Usage::default() }))
+            .chain(parts(tools.image_in, |image_in| Usage { image_in, ..Usage::default() }))
+            .chain(parts(tools.video_in, |video_in| Usage { video_in, ..Usage::default() }));
+        (usage, apart.collect())
+    }
 }
 
 /// The tokens that were read from a cache, audio apart; they are taken from `input`. Where the answer does not say what they
@@ -199,7 +238,8 @@ fn unknown_fields(usage: Value<'_>) -> bool {
     usage.fields().any(|(name, value)| {
         let is_known = COUNTS.contains(&name.as_ref())
             || name.ends_with("TokensDetails")
-            || matches!(name.as_ref(), "serviceTier" | "trafficType");
+            || value.is_null()
+            || matches!(name.as_ref(), "serviceTier" | "trafficType" | "promptTokenDetails");
         !is_known && value.as_u64() != Some(0)
     })
 }

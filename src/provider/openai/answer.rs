@@ -1,9 +1,8 @@
-//! Chat completions and embeddings: what an answer says of its bill.
+//! Chat completions, legacy completions and embeddings: what an answer says of its bill.
 
-use std::sync::Arc;
-
+use super::bill::Bill;
+use super::profile::Profile;
 use super::{errors, usage};
-use crate::pricing::{ModelPrice, Usage};
 use crate::provider::output::{Field, Output, TextId};
 use crate::provider::reader::{Dialect, Show};
 use crate::provider::{Call, Ceiling, ErrorAnswer, Observed};
@@ -12,28 +11,28 @@ use crate::wire::sse::Event;
 
 /// Sums up an answer.
 pub struct Meter {
-    price: Arc<ModelPrice>,
-    is_embedding: bool,
-    output: Output,
-    usage: Option<Usage>,
-    /// True when the usage is that of the whole answer, not of the answer so far.
-    is_usage_final: bool,
-    observed: Observed,
+    bill: Bill,
+    may_lack_output: bool,
+    repeats_prompt: bool,
+    closing: fn(&ErrorAnswer<'_>) -> Vec<u8>,
     nodes: Vec<Node>,
 }
 
 impl Meter {
     /// A meter for the answer to a call.
-    pub fn new(call: &Call, is_embedding: bool, ceiling: Ceiling) -> Meter {
+    pub fn new(profile: &Profile, call: &Call, may_lack_output: bool, ceiling: Ceiling) -> Meter {
         Meter {
-            price: call.price.clone(),
-            is_embedding,
-            output: Output::new(call.price.tokenizer, ceiling),
-            usage: None,
-            is_usage_final: false,
-            observed: Observed::default(),
+            bill: Bill::new(profile, call, ceiling),
+            may_lack_output,
+            repeats_prompt: call.body.repeats_prompt(),
+            closing: errors::closing_event,
             nodes: Vec::new(),
         }
+    }
+
+    /// The same with another event at the end of a stream that is cut.
+    pub fn closing_with(self, closing: fn(&ErrorAnswer<'_>) -> Vec<u8>) -> Meter {
+        Meter { closing, ..self }
     }
 
     /// Takes one JSON object: a chunk of a stream, or a whole answer. `None`: it is none.
@@ -57,60 +56,49 @@ impl Meter {
                     }
                 }
                 "usage" if !value.is_null() => reported = Some(value),
-                "model" if self.observed.model.is_none() => {
-                    self.observed.model = value.as_str().map(|name| name.into_owned())
-                }
-                "service_tier" => {
-                    if let Some(name) = value.as_str() {
-                        self.observed.tier = usage::tier(&name);
-                    }
-                }
-                "error" => self.observed.error |= is_truthy(value),
+                "model" => self.bill.model(value),
+                "service_tier" => self.bill.tier(value),
+                "error" => self.bill.observed.error |= is_truthy(value),
+                // Mistral's way to say it.
+                "object" => self.bill.observed.error |= value.as_str().as_deref() == Some("error"),
                 _ => {}
             }
         }
         let Some(reported) = reported else { return Show::Always };
-        self.report(reported);
-        self.is_usage_final |= !has_choices;
+        if let Some(tier) = reported.get("service_tier") {
+            self.bill.tier(tier);
+        }
+        self.bill.report(usage::of_chat(reported, self.may_lack_output));
+        self.bill.is_final |= !has_choices;
         if has_choices { Show::Always } else { Show::UsageOnly }
     }
 
-    /// Takes a usage object. A later one replaces an earlier one, as it is the sum so far; one that shrinks does not.
-    fn report(&mut self, reported: Value<'_>) {
-        let Ok(new) = usage::read(reported, self.is_embedding) else {
-            self.observed.odd_usage = true;
-            return;
-        };
-        if let Some(old) = self.usage
-            && (new.total_output() < old.total_output() || new.total_input() < old.total_input())
-        {
-            self.observed.odd_usage = true;
-            let tier = self.observed.tier;
-            if self.price.cost(&new, tier) < self.price.cost(&old, tier) {
-                return;
-            }
-        }
-        self.usage = Some(new);
-    }
-
     fn choice(&mut self, choice: Value<'_>) {
-        let (mut index, mut said) = (0, None);
+        let (mut index, mut said, mut text) = (0, None, None);
         for (key, value) in choice.fields() {
             match key.as_ref() {
                 "index" => index = value.as_u64().unwrap_or(0),
                 "delta" | "message" => said = Some(value),
                 // The legacy completions' way to say it.
-                "text" => self.output.string(TextId { choice: 0, part: 0, field: Field::Content }, value),
+                "text" => text = Some(value),
                 _ => {}
             }
         }
+        let id = |field| TextId { choice: index, part: 0, field };
+        let output = &mut self.bill.output;
+        match text {
+            Some(text) if self.repeats_prompt => output.aside(text.raw().len() as u64),
+            Some(text) => output.string(id(Field::Content), text),
+            None => {}
+        }
         for (key, value) in said.into_iter().flat_map(Value::fields) {
-            let id = |field| TextId { choice: index, part: 0, field };
+            let output = &mut self.bill.output;
             match key.as_ref() {
                 "role" => {}
-                "content" => self.output.string(id(Field::Content), value),
-                "refusal" => self.output.string(id(Field::Refusal), value),
-                "reasoning_content" | "reasoning" => self.output.string(id(Field::Reasoning), value),
+                "content" if value.is_array() => self.parts(index, value),
+                "content" => output.string(id(Field::Content), value),
+                "refusal" => output.string(id(Field::Refusal), value),
+                "reasoning_content" | "reasoning" => output.string(id(Field::Reasoning), value),
                 "function_call" => self.tool(index, u64::MAX, value),
                 "tool_calls" => {
                     for (at, call) in value.items().enumerate() {
@@ -118,8 +106,27 @@ impl Meter {
                         self.tool(index, tool, call);
                     }
                 }
-                _ => self.output.others(value),
+                _ => output.others(value),
             }
+        }
+    }
+
+    /// Content in parts: text, and reasoning that is shown.
+    fn parts(&mut self, choice: u64, parts: Value<'_>) {
+        let (mut others, mut found) = (0, Vec::new());
+        for part in parts.items() {
+            let is_thinking = part.get("type").and_then(Value::as_str).as_deref() == Some("thinking");
+            part.each_string(&mut |key, value| match key {
+                "type" | "signature" => {}
+                "text" if is_thinking => found.push((Field::Reasoning, value)),
+                "thinking" if is_thinking => found.push((Field::Reasoning, value)),
+                "text" => found.push((Field::Content, value)),
+                _ => others += value.raw().len() as u64,
+            });
+        }
+        self.bill.output.bytes(others);
+        for (field, value) in found {
+            self.bill.output.string(TextId { choice, part: 0, field }, value);
         }
     }
 
@@ -133,23 +140,9 @@ impl Meter {
             "arguments" | "input" => found.push((Field::Arguments, value)),
             _ => others += value.raw().len() as u64,
         });
-        self.output.bytes(others);
+        self.bill.output.bytes(others);
         for (field, value) in found {
-            self.output.string(TextId { choice, part, field }, value);
-        }
-    }
-
-    /// A usage below the fewest tokens that can spell what was streamed is not true: what was streamed is charged.
-    fn raise_to_what_was_seen(&mut self, exact: bool) {
-        let Some(usage) = self.observed.usage else { return };
-        let visible = usage.output.saturating_sub(usage.reasoning);
-        if !exact && !self.output.has_more_words_than(visible) {
-            return;
-        }
-        if let Some(seen) = self.output.more_than_reported(visible) {
-            self.observed.odd_usage = true;
-            let output = usage.reasoning.saturating_add(seen);
-            self.observed.usage = Some(Usage { output, ..usage });
+            self.bill.output.string(TextId { choice, part, field }, value);
         }
     }
 }
@@ -160,7 +153,7 @@ impl Dialect for Meter {
         if let Some(data) = event.data.as_deref().map(<[u8]>::trim_ascii) {
             match data {
                 b"" => {}
-                b"[DONE]" => self.observed.finished = true,
+                b"[DONE]" => self.bill.observed.finished = true,
                 data => match self.read(data) {
                     Some(read) => show = read,
                     None => self.garbage(data),
@@ -168,7 +161,7 @@ impl Dialect for Meter {
             }
         }
         if event.name == Some(b"error") {
-            self.observed.error = true;
+            self.bill.observed.error = true;
         }
         show
     }
@@ -178,36 +171,35 @@ impl Dialect for Meter {
     }
 
     fn garbage(&mut self, data: &[u8]) {
-        self.output.bytes(data.len() as u64);
-        self.observed.odd_usage |= data.windows(7).any(|window| window == b"\"usage\"");
+        self.bill.output.bytes(data.len() as u64);
+        self.bill.observed.odd_usage |= may_hold_usage(data);
     }
 
     fn complete(&mut self) {
-        self.is_usage_final = true;
-        self.observed.finished = self.usage.is_some();
+        self.bill.is_final = true;
+        self.bill.observed.finished = self.bill.has_usage();
     }
 
     fn output(&mut self) -> &mut Output {
-        &mut self.output
+        &mut self.bill.output
     }
 
     fn observed(&mut self, exact: bool) -> &Observed {
-        self.observed.streamed_tokens = self.output.streamed_tokens(exact);
-        self.observed.usage = None;
-        if self.is_usage_final || self.observed.finished {
-            self.observed.usage = self.usage;
-            self.raise_to_what_was_seen(exact);
-        }
-        &self.observed
+        self.bill.observed(exact)
     }
 
     fn closing_event(&mut self, error: &ErrorAnswer<'_>, _begun: bool) -> Vec<u8> {
-        errors::closing_event(error)
+        (self.closing)(error)
     }
 }
 
+/// True for data that may have been the usage.
+pub fn may_hold_usage(data: &[u8]) -> bool {
+    data.windows(7).any(|window| window == b"\"usage\"")
+}
+
 /// What JavaScript and Python take for true: that is what makes OpenAI's SDKs raise.
-fn is_truthy(value: Value<'_>) -> bool {
+pub fn is_truthy(value: Value<'_>) -> bool {
     !matches!(value.raw(), "null" | "false" | "0" | "\"\"")
 }
 

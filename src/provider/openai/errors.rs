@@ -1,6 +1,6 @@
 //! How OpenAI's SDKs want to be told of a refusal.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::provider::{ErrorAnswer, ErrorReply};
 
@@ -16,18 +16,20 @@ fn kind(error: &ErrorAnswer<'_>) -> &'static str {
     }
 }
 
+/// `{…}`, as it stands under `error`.
+fn detail(error: &ErrorAnswer<'_>) -> Value {
+    json!({
+        "message": error.message,
+        "type": kind(error),
+        "param": null,
+        "code": error.code,
+        "loopers": error.loopers,
+    })
+}
+
 /// `{"error":{…}}`.
 fn body(error: &ErrorAnswer<'_>) -> Vec<u8> {
-    let body = json!({
-        "error": {
-            "message": error.message,
-            "type": kind(error),
-            "param": null,
-            "code": error.code,
-            "loopers": error.loopers,
-        }
-    });
-    body.to_string().into_bytes()
+    json!({ "error": detail(error) }).to_string().into_bytes()
 }
 
 /// The whole answer.
@@ -38,4 +40,10 @@ pub fn reply(error: &ErrorAnswer<'_>) -> ErrorReply {
 /// The event on which OpenAI's SDKs raise: any data with a true `error`. Nothing follows it, least of all `[DONE]`.
 pub fn closing_event(error: &ErrorAnswer<'_>) -> Vec<u8> {
     [b"data: ", body(error).as_slice(), b"\n\n"].concat()
+}
+
+/// The same in a stream of responses: the SDKs raise on an event of type `error` only if it holds an `error`.
+pub fn closing_response_event(error: &ErrorAnswer<'_>) -> Vec<u8> {
+    let body = json!({ "type": "error", "error": detail(error) });
+    format!("event: error\ndata: {body}\n\n").into_bytes()
 }

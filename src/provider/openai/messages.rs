@@ -9,25 +9,112 @@ pub const TOKENS_PER_MESSAGE: u64 = 16;
 /// Tokens that each further part of a message may add where parts are joined.
 const TOKENS_PER_PART: u64 = 4;
 
-const ROLES: [&str; 6] = ["developer", "system", "user", "assistant", "tool", "function"];
+/// What a field of a message or of a part must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Text.
+    Text,
+    /// Text or null.
+    OptionalText,
+    /// An array or null.
+    Array,
+    /// An object or null.
+    Object,
+    /// True, false or null.
+    Flag,
+    /// An image, whose tokens depend on its size in pixels.
+    Image,
+    /// A mark where the prompt is written to a cache.
+    Breakpoint,
+    /// Null, or refused: says why.
+    Absent(&'static str),
+}
+
+/// The forms that an API admits.
+pub struct Messages {
+    /// Who may speak.
+    pub roles: &'static [&'static str],
+    /// Fields of a message beside `role` and `content`.
+    pub fields: &'static [(&'static str, Shape)],
+    /// Kinds of parts, with their fields beside `type`.
+    pub parts: &'static [(&'static str, &'static [(&'static str, Shape)])],
+}
+
+/// OpenAI's.
+pub static OPENAI: Messages = Messages {
+    roles: &["developer", "system", "user", "assistant", "tool", "function"],
+    fields: &[
+        ("name", Shape::OptionalText),
+        ("refusal", Shape::OptionalText),
+        ("tool_call_id", Shape::OptionalText),
+        ("tool_calls", Shape::Array),
+        ("annotations", Shape::Array),
+        ("function_call", Shape::Object),
+        ("audio", Shape::Absent("is billed as audio input, and is not in the body")),
+    ],
+    parts: &[
+        ("text", &[("text", Shape::Text), ("prompt_cache_breakpoint", Shape::Breakpoint)]),
+        ("refusal", &[("refusal", Shape::Text), ("prompt_cache_breakpoint", Shape::Breakpoint)]),
+        ("image_url", &[("image_url", Shape::Image), ("prompt_cache_breakpoint", Shape::Breakpoint)]),
+    ],
+};
+
+/// Mistral's.
+pub static MISTRAL: Messages = Messages {
+    roles: &["system", "user", "assistant", "tool"],
+    fields: &[
+        ("name", Shape::OptionalText),
+        ("tool_call_id", Shape::OptionalText),
+        ("tool_calls", Shape::Array),
+        ("prefix", Shape::Flag),
+    ],
+    parts: &[
+        ("text", &[("text", Shape::Text)]),
+        ("image_url", &[("image_url", Shape::Image)]),
+        ("reference", &[("reference_ids", Shape::Array)]),
+        ("thinking", &[("thinking", Shape::Array), ("closed", Shape::Flag), ("signature", Shape::OptionalText)]),
+    ],
+};
 
 /// What the bound must know of all messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
     /// How many there are.
     pub count: u64,
-    /// One holds an image, whose tokens depend on its size in pixels.
+    /// One holds an image.
     pub has_image: bool,
     /// One asks for a cache breakpoint.
     pub has_breakpoint: bool,
 }
 
+impl Traits {
+    /// Checks a value against a shape. False: it is of another one.
+    fn takes(&mut self, shape: Shape, value: Value<'_>) -> bool {
+        match shape {
+            Shape::Text => value.as_str().is_some(),
+            Shape::OptionalText => value.is_null() || value.as_str().is_some(),
+            Shape::Array => value.is_null() || value.is_array(),
+            Shape::Object => value.is_null() || value.is_object(),
+            Shape::Flag => value.is_null() || value.as_bool().is_some(),
+            Shape::Image => {
+                self.has_image = true;
+                value.is_object() || value.as_str().is_some()
+            }
+            Shape::Breakpoint => {
+                self.has_breakpoint |= !value.is_null();
+                true
+            }
+            Shape::Absent(_) => value.is_null(),
+        }
+    }
+}
+
 /// Checks all messages.
-pub fn check(messages: Value<'_>, reading: &Reading<'_>) -> Result<Traits, Reject> {
+pub fn check(messages: Value<'_>, forms: &Messages, reading: &Reading<'_>) -> Result<Traits, Reject> {
     let mut traits = Traits::default();
     for message in messages.items() {
         traits.count += 1;
-        check_message(message, traits.count - 1, reading, &mut traits)?;
+        check_message(message, traits.count - 1, forms, reading, &mut traits)?;
     }
     if traits.count == 0 {
         return Err(reject::invalid("`messages` is not an array with messages in it", "send at least one message"));
@@ -35,40 +122,42 @@ pub fn check(messages: Value<'_>, reading: &Reading<'_>) -> Result<Traits, Rejec
     Ok(traits)
 }
 
-fn check_message(message: Value<'_>, at: u64, reading: &Reading<'_>, traits: &mut Traits) -> Result<(), Reject> {
-    let invalid = |what: &str| Err(reject::invalid(format!("`messages[{at}]`: {what}"), "see the API's reference"));
+fn check_message(
+    message: Value<'_>,
+    at: u64,
+    forms: &Messages,
+    reading: &Reading<'_>,
+    traits: &mut Traits,
+) -> Result<(), Reject> {
+    let invalid = |what: String| Err(reject::invalid(format!("`messages[{at}]`: {what}"), "see the API's reference"));
     if !message.is_object() {
-        return invalid("not an object");
+        return invalid("not an object".into());
     }
     let mut has_role = false;
     for (key, value) in message.fields() {
         match key.as_ref() {
-            "role" => has_role = value.as_str().is_some_and(|role| ROLES.contains(&role.as_ref())),
-            "content" => check_content(value, at, traits)?,
-            "name" | "refusal" | "tool_call_id" if value.is_null() || value.as_str().is_some() => {}
-            "name" | "refusal" | "tool_call_id" => return invalid("`name`, `refusal` and `tool_call_id` are strings"),
-            "tool_calls" | "annotations" if value.is_null() || value.is_array() => {}
-            "function_call" if value.is_null() || value.is_object() => {}
-            "tool_calls" | "annotations" | "function_call" => {
-                return invalid("`tool_calls` is an array, `function_call` an object");
-            }
-            "audio" if value.is_null() => {}
-            "audio" => {
-                let message = format!("`messages[{at}].audio` is billed as audio input, and is not in the body");
-                return Err(reject::unpriceable(message, "send the transcript as text"));
-            }
-            other if reading.admits(other) => {}
-            other => {
-                let whole = reject::unknown_field(reading.provider, &format!("messages[{at}].{other}"));
-                // The hint names the bare field, as `allow_fields` takes it.
-                return Err(Reject { hint: reject::unknown_field(reading.provider, other).hint, ..whole });
-            }
+            "role" => has_role = value.as_str().is_some_and(|role| forms.roles.contains(&role.as_ref())),
+            "content" => check_content(value, at, forms, traits)?,
+            key => match forms.fields.iter().find(|(name, _)| *name == key) {
+                Some((_, shape)) if traits.takes(*shape, value) => {}
+                Some((name, Shape::Absent(why))) => {
+                    let message = format!("`messages[{at}].{name}` {why}");
+                    return Err(reject::unpriceable(message, "send its content as text"));
+                }
+                Some((name, _)) => return invalid(format!("`{name}` is not of its form")),
+                None if reading.admits(key) => {}
+                None => {
+                    let whole = reject::unknown_field(reading.provider, &format!("messages[{at}].{key}"));
+                    // The hint names the bare field, as `allow_fields` takes it.
+                    return Err(Reject { hint: reject::unknown_field(reading.provider, key).hint, ..whole });
+                }
+            },
         }
     }
-    if has_role { Ok(()) } else { invalid("`role` is none of developer, system, user, assistant, tool, function") }
+    if has_role { Ok(()) } else { invalid(format!("`role` is none of {}", forms.roles.join(", "))) }
 }
 
-fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(), Reject> {
+fn check_content(content: Value<'_>, at: u64, forms: &Messages, traits: &mut Traits) -> Result<(), Reject> {
     if content.is_null() || content.as_str().is_some() {
         return Ok(());
     }
@@ -79,35 +168,27 @@ fn check_content(content: Value<'_>, at: u64, traits: &mut Traits) -> Result<(),
         ));
     }
     for (index, part) in content.items().enumerate() {
-        let path = format!("messages[{at}].content[{index}]");
-        let kind = part.get("type").and_then(Value::as_str);
-        let text = match kind.as_deref() {
-            Some("text") => "text",
-            Some("refusal") => "refusal",
-            Some("image_url") => "image_url",
-            Some(other @ ("input_audio" | "file" | "video_url" | "input_file" | "input_image")) => {
-                let message =
-                    format!("`{path}`: the input tokens of a part of type `{other}` cannot be known beforehand");
-                return Err(reject::unpriceable(message, "send its content as text"));
-            }
-            _ => {
-                let message = format!("`{path}` is not a part of type text, refusal or image_url");
-                return Err(reject::unpriceable(message, "send its content as text"));
-            }
-        };
-        for (key, value) in part.fields() {
-            match key.as_ref() {
-                "type" => {}
-                "image_url" if text == "image_url" && value.is_object() => traits.has_image = true,
-                key if key == text && value.as_str().is_some() && text != "image_url" => {}
-                "prompt_cache_breakpoint" => traits.has_breakpoint |= !value.is_null(),
-                _ => {
-                    let message = format!(
-                        "`{path}` has a field that does not belong to a part of type {text}, or is not of its form"
-                    );
-                    return Err(reject::unpriceable(message, "send only the fields of the API's reference"));
-                }
-            }
+        check_part(part, &format!("messages[{at}].content[{index}]"), forms, traits)?;
+    }
+    Ok(())
+}
+
+fn check_part(part: Value<'_>, path: &str, forms: &Messages, traits: &mut Traits) -> Result<(), Reject> {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, fields)) = forms.parts.iter().find(|(known, _)| *known == kind) else {
+        let known: Vec<&str> = forms.parts.iter().map(|(known, _)| *known).collect();
+        let message = format!(
+            "`{path}`: only parts of type {} are held for; the input tokens of others cannot be known beforehand",
+            known.join(", ")
+        );
+        return Err(reject::unpriceable(message, "send its content as text"));
+    };
+    for (key, value) in part.fields().filter(|(key, _)| key != "type") {
+        let shape = fields.iter().find(|(name, _)| *name == key);
+        if !shape.is_some_and(|(_, shape)| traits.takes(*shape, value)) {
+            let message =
+                format!("`{path}` has a field that does not belong to a part of type {kind}, or is not of its form");
+            return Err(reject::unpriceable(message, "send only the fields of the API's reference"));
         }
     }
     Ok(())
@@ -134,8 +215,12 @@ fn count_message(message: Value<'_>, tokenizer: Tokenizer) -> u64 {
     sum
 }
 
+/// The tokens of one part: its texts exactly, what else is in it by its bytes.
 fn count_part(part: Value<'_>, tokenizer: Tokenizer) -> u64 {
-    let texts = part.fields().filter(|(key, _)| key == "text" || key == "refusal");
-    TOKENS_PER_PART
-        + texts.filter_map(|(_, value)| value.as_str()).map(|text| tokens::count(tokenizer, &text)).sum::<u64>()
+    let tokens = |(key, value): (std::borrow::Cow<'_, str>, Value<'_>)| match value.as_str() {
+        _ if key == "type" || key == "prompt_cache_breakpoint" => 0,
+        Some(text) => tokens::count(tokenizer, &text),
+        None => value.raw().len() as u64,
+    };
+    TOKENS_PER_PART + part.fields().map(tokens).sum::<u64>()
 }

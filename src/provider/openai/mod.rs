@@ -1,32 +1,47 @@
-//! OpenAI: chat completions and embeddings.
+//! OpenAI, and the APIs that are made like it: chat, responses, completions, embeddings.
 //!
 //! The request is read by an allow-list: a field that is not known to leave the bill alone is refused, so a parameter that OpenAI
 //! invents tomorrow cannot raise it unseen. The answer is read by usage, and by what was streamed when there is none.
+//! `profile` says how the APIs of the family differ; Azure and Mistral have routes and errors of their own.
 
 mod answer;
+pub mod azure;
+mod bill;
 mod chat;
+mod completions;
 mod embeddings;
 mod errors;
 mod fields;
 mod messages;
+pub mod mistral;
+mod params;
+mod profile;
+mod responses;
+mod routes;
 mod usage;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
 
+use self::profile::{Api, Profile};
 use super::reader::{Events, Whole};
 use super::{
     AnswerHead, AnswerReader, Call, Ceiling, ErrorAnswer, ErrorReply, Outgoing, Provider, Reading, Reject, Request,
     Route, reject,
 };
-use crate::pricing::ModelPrice;
 use crate::secret::Secret;
-use crate::wire::json::{Document, Value};
+use crate::wire::json::Document;
 
 const CHAT: Route = Route { label: "chat_completions", metered: true, body: true };
+const COMPLETIONS: Route = Route { label: "completions", metered: true, body: true };
+const RESPONSES: Route = Route { label: "responses", metered: true, body: true };
 const EMBEDDINGS: Route = Route { label: "embeddings", metered: true, body: true };
+/// Reads, cancels or deletes a response that was paid for.
+const STORED: Route = Route { label: "stored_response", metered: false, body: false };
+/// The same with a body, which is empty.
+const CANCEL: Route = Route { label: "cancel_response", metered: false, body: true };
+const INPUT_TOKENS: Route = Route { label: "input_tokens", metered: false, body: true };
+const MODERATIONS: Route = Route { label: "moderations", metered: false, body: true };
 const MODELS: Route = Route { label: "models", metered: false, body: false };
 
 /// The longest model name.
@@ -35,44 +50,28 @@ const MODEL_BYTES_MAX: usize = 200;
 /// The provider `openai`.
 pub struct OpenAi;
 
+/// A provider with another name that speaks OpenAI's API. Only what costs tokens is proxied: nobody knows what is free with it.
+pub struct Compatible;
+
 impl Provider for OpenAi {
     fn name(&self) -> &'static str {
         "openai"
     }
 
     fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Route> {
-        // Byte for byte: whatever is spelled in another way is another path, and has no route.
-        if query.is_some() {
-            return None;
-        }
-        match (method, path) {
-            (&Method::POST, "/v1/chat/completions") => Some(CHAT),
-            (&Method::POST, "/v1/embeddings") => Some(EMBEDDINGS),
-            (&Method::GET, "/v1/models") => Some(MODELS),
-            (&Method::GET, path) => is_model_name(path.strip_prefix("/v1/models/")?).then_some(MODELS),
-            _ => None,
-        }
+        routes::openai(method, path, query)
     }
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
-        match request.route {
-            CHAT => chat::read(request.body, reading),
-            EMBEDDINGS => embeddings::read(request.body, reading),
-            _ => Err(reject::invalid("this route takes no body", "send it without one")),
-        }
+        read(request, Api { profile: &profile::OPENAI, reading, deployment: None })
     }
 
     fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {
-        let meter = answer::Meter::new(call, route == EMBEDDINGS, ceiling);
-        if head.is("text/event-stream") {
-            Box::new(<Events<_>>::new(meter, call.shows_usage))
-        } else {
-            Box::new(Whole::new(meter))
-        }
+        answer(&profile::OPENAI, route, call, head, ceiling)
     }
 
     fn authorize(&self, _request: &Outgoing<'_>, key: &Secret) -> Result<Vec<(&'static str, String)>, String> {
-        Ok(vec![("authorization", format!("Bearer {}", key.expose()))])
+        Ok(vec![bearer(key)])
     }
 
     fn refusal(&self, error: &ErrorAnswer<'_>) -> ErrorReply {
@@ -96,10 +95,75 @@ impl Provider for OpenAi {
     }
 }
 
-/// The characters of a model's name.
-fn is_model_name(name: &str) -> bool {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-    !name.is_empty() && name.len() <= MODEL_BYTES_MAX && name != "." && name != ".." && name.bytes().all(is_plain)
+impl Provider for Compatible {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Route> {
+        routes::openai(method, path, query).filter(|route| ![INPUT_TOKENS, MODERATIONS].contains(route))
+    }
+
+    fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
+        read(request, Api { profile: &profile::COMPATIBLE, reading, deployment: None })
+    }
+
+    fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {
+        answer(&profile::COMPATIBLE, route, call, head, ceiling)
+    }
+
+    fn authorize(&self, request: &Outgoing<'_>, key: &Secret) -> Result<Vec<(&'static str, String)>, String> {
+        OpenAi.authorize(request, key)
+    }
+
+    fn refusal(&self, error: &ErrorAnswer<'_>) -> ErrorReply {
+        OpenAi.refusal(error)
+    }
+
+    fn unbilled_status(&self, status: u16) -> bool {
+        OpenAi.unbilled_status(status)
+    }
+
+    fn drop_stops_bill(&self) -> bool {
+        false
+    }
+
+    fn dropped_headers(&self) -> &'static [&'static str] {
+        OpenAi.dropped_headers()
+    }
+}
+
+/// Reads a request of the family.
+fn read(request: Request<'_>, api: Api<'_>) -> Result<Call, Reject> {
+    match request.route {
+        CHAT => chat::read(request.body, &api),
+        COMPLETIONS => completions::read(request.body, &api),
+        RESPONSES => responses::read(request.body, &api),
+        EMBEDDINGS => embeddings::read(request.body, &api),
+        _ => Err(reject::invalid("this route takes no body", "send it without one")),
+    }
+}
+
+/// A reader for an answer of the family.
+fn answer(
+    profile: &Profile,
+    route: Route,
+    call: &Call,
+    head: &AnswerHead<'_>,
+    ceiling: Ceiling,
+) -> Box<dyn AnswerReader> {
+    let is_stream = head.is("text/event-stream");
+    if route == RESPONSES {
+        let meter = responses::answer::Meter::new(profile, call, ceiling);
+        return if is_stream { Box::new(<Events<_>>::new(meter, true)) } else { Box::new(Whole::new(meter)) };
+    }
+    let may_lack_output = route == EMBEDDINGS || route == COMPLETIONS;
+    let meter = answer::Meter::new(profile, call, may_lack_output, ceiling);
+    if is_stream { Box::new(<Events<_>>::new(meter, call.shows_usage)) } else { Box::new(Whole::new(meter)) }
+}
+
+fn bearer(key: &Secret) -> (&'static str, String) {
+    ("authorization", format!("Bearer {}", key.expose()))
 }
 
 /// Parses a body, which must be an object.
@@ -110,24 +174,6 @@ fn document(body: Bytes) -> Result<Document, Reject> {
     } else {
         Err(reject::invalid("the body is not a JSON object", "send an object with `model` and the fields of the API"))
     }
-}
-
-/// The model that a request names, and its row of the price table.
-fn model(value: Option<Value<'_>>, reading: &Reading<'_>) -> Result<(Arc<str>, Arc<ModelPrice>), Reject> {
-    let Some(name) = value.and_then(Value::as_str) else {
-        return Err(reject::invalid("`model` is missing or not a string", "name a model, e.g. \"gpt-5-mini\""));
-    };
-    if let Some(price) = reading.prices.for_model(reading.provider, &name) {
-        return Ok((name.as_ref().into(), price.clone()));
-    }
-    let is_name = !name.is_empty()
-        && name.len() <= MODEL_BYTES_MAX
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b));
-    if !is_name {
-        let message = "`model` is not a model name: letters, digits and `._:/-` only";
-        return Err(reject::invalid(message, "send the name as the provider lists it"));
-    }
-    Err(reject::no_price(reading.provider, &name, reading.prices))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Requests: what is priced, forced and refused, row by row, and the attacks of that side.
 
 mod attacks;
+pub mod family;
 mod fields;
 mod shapes;
 

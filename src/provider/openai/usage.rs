@@ -1,7 +1,7 @@
 //! The `usage` object of an answer, in the words of the price table.
 
 use crate::pricing::{Tier, Usage};
-use crate::wire::json::Value;
+use crate::wire::json::{Kind, Value};
 
 /// More tokens than any call can have: a number above it is a fault, not a bill.
 const TOKENS_MAX: u64 = 1 << 40;
@@ -10,17 +10,60 @@ const TOKENS_MAX: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Odd;
 
-/// Reads a usage object. `prompt_tokens` and `completion_tokens` hold everything; the details say what part is billed otherwise.
-pub fn read(usage: Value<'_>, is_embedding: bool) -> Result<Usage, Odd> {
-    let prompt = count(usage, "prompt_tokens")?.ok_or(Odd)?;
-    let completion = match count(usage, "completion_tokens")? {
-        Some(completion) => completion,
-        None if is_embedding => 0,
+/// What an API calls the parts of its usage.
+struct Names {
+    input: &'static str,
+    output: &'static str,
+    input_details: &'static str,
+    output_details: &'static str,
+}
+
+const CHAT: Names = Names {
+    input: "prompt_tokens",
+    output: "completion_tokens",
+    input_details: "prompt_tokens_details",
+    output_details: "completion_tokens_details",
+};
+const RESPONSES: Names = Names {
+    input: "input_tokens",
+    output: "output_tokens",
+    input_details: "input_tokens_details",
+    output_details: "output_tokens_details",
+};
+
+/// The usage of a chat, a completion or embeddings. The latter two may have no output, and then do not name it.
+pub fn of_chat(usage: Value<'_>, may_lack_output: bool) -> Result<Usage, Odd> {
+    let read = read(usage, &CHAT, may_lack_output)?;
+    // Audio has a price by the second with Mistral, and is not admitted.
+    let audio = usage.get("prompt_audio_seconds").filter(|seconds| seconds.kind() == Kind::Number);
+    if audio.is_some_and(|seconds| seconds.as_u64() != Some(0)) {
+        return Err(Odd);
+    }
+    // Mistral's way to say it; where both stand, the dearer one counts.
+    let details = usage.get("prompt_tokens_details").filter(|details| !details.is_null());
+    let is_said = details.is_some_and(|details| details.get("cached_tokens").is_some_and(|cached| !cached.is_null()));
+    let Some(cached) = count(usage, "num_cached_tokens")? else { return Ok(read) };
+    let cache_read = if is_said { cached.min(read.cache_read) } else { cached };
+    let input = (read.input + read.cache_read).checked_sub(cache_read).ok_or(Odd)?;
+    Ok(Usage { input, cache_read, ..read })
+}
+
+/// The usage of a response.
+pub fn of_responses(usage: Value<'_>) -> Result<Usage, Odd> {
+    read(usage, &RESPONSES, false)
+}
+
+/// Reads a usage object. Input and output hold everything; the details say what part is billed otherwise.
+fn read(usage: Value<'_>, names: &Names, may_lack_output: bool) -> Result<Usage, Odd> {
+    let input = count(usage, names.input)?.ok_or(Odd)?;
+    let total = count(usage, "total_tokens")?;
+    let output = match count(usage, names.output)? {
+        Some(output) => output,
+        None if may_lack_output => 0,
         None => return Err(Odd),
     };
-    let total = count(usage, "total_tokens")?;
     // Every request has input; a total that is not the sum hides something.
-    if prompt == 0 || total.is_some_and(|total| total != prompt + completion) {
+    if input == 0 || total.is_some_and(|total| total != input + output) {
         return Err(Odd);
     }
     let detail = |group: &str, name: &str| match usage.get(group).filter(|details| !details.is_null()) {
@@ -28,21 +71,21 @@ pub fn read(usage: Value<'_>, is_embedding: bool) -> Result<Usage, Odd> {
         Some(details) if details.is_object() => Ok(count(details, name)?.unwrap_or(0)),
         Some(_) => Err(Odd),
     };
-    let of_prompt = |name| detail("prompt_tokens_details", name);
-    let of_completion = |name| detail("completion_tokens_details", name);
+    let of_input = |name| detail(names.input_details, name);
+    let of_output = |name| detail(names.output_details, name);
     let (cache_read, cache_write, audio_in) =
-        (of_prompt("cached_tokens")?, of_prompt("cache_write_tokens")?, of_prompt("audio_tokens")?);
-    let (reasoning, audio_out) = (of_completion("reasoning_tokens")?, of_completion("audio_tokens")?);
-    let output = completion.checked_sub(audio_out).ok_or(Odd)?;
-    if reasoning > output {
+        (of_input("cached_tokens")?, of_input("cache_write_tokens")?, of_input("audio_tokens")?);
+    let (reasoning, audio_out) = (of_output("reasoning_tokens")?, of_output("audio_tokens")?);
+    let text = output.checked_sub(audio_out).ok_or(Odd)?;
+    if reasoning > text {
         return Err(Odd);
     }
     Ok(Usage {
-        input: prompt.checked_sub(cache_read + cache_write + audio_in).ok_or(Odd)?,
+        input: input.checked_sub(cache_read + cache_write + audio_in).ok_or(Odd)?,
         cache_read,
         cache_write_5m: cache_write,
         audio_in,
-        output,
+        output: text,
         reasoning,
         audio_out,
         ..Usage::default()
@@ -60,7 +103,7 @@ fn count(object: Value<'_>, name: &str) -> Result<Option<u64>, Odd> {
 /// The tier that an answer names. A name that nobody knows is taken for the dearest.
 pub fn tier(name: &str) -> Tier {
     match name {
-        "default" | "auto" | "standard" => Tier::Standard,
+        "default" | "auto" | "standard" | "standard_only" => Tier::Standard,
         // Tokens beyond a prepaid unit fall to the default price, and those within are not ours to bill.
         "scale" => Tier::Standard,
         "flex" => Tier::Flex,

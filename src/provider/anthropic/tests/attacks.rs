@@ -149,6 +149,16 @@ fn cap_11_bytes_bound_tokens_normalised_or_not() {
     // In a key of a schema, where the provider may read it just as well.
     let schema = json!({"tools": [{"name": "f", "input_schema": {"properties": {"\u{fdfa}".repeat(100): {}}}}]});
     assert!(call(schema).input_max > 3_300 + 1024);
+    // And again wherever a definition is written out once more.
+    let def = json!({"description": "\u{fdfa}".repeat(100)});
+    let schema = json!({"a": {"$ref": "#/$defs/X"}, "b": {"$ref": "#/$defs/X"}, "$defs": {"X": def}});
+    let tools = json!([{"name": "f", "input_schema": schema}]);
+    assert!(call(json!({"tools": tools})).input_max > 3 * 3_300 + 1024);
+    let reference =
+        json!([{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "tool_reference", "tool_name": "f"}]}]);
+    let tools = json!([{"name": "f", "description": "\u{fdfa}".repeat(100), "input_schema": {}}]);
+    let call = call(json!({"tools": tools, "messages": [{"role": "user", "content": reference}]}));
+    assert!(call.input_max > 2 * 3_300 + 1024);
 }
 
 #[test]

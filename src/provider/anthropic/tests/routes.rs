@@ -26,7 +26,8 @@ fn a13_what_there_is() {
         assert_eq!(Anthropic.route(get, "/v1/models", query), Some(MODELS));
         assert_eq!(Anthropic.route(get, "/v1/models/claude-opus-5-5", query), Some(MODELS));
     }
-    assert!(MESSAGES.metered && !COUNT_TOKENS.metered && COUNT_TOKENS.body && !MODELS.metered && !MODELS.body);
+    let costs = [MESSAGES, COUNT_TOKENS, MODELS].map(|route| (route.metered, route.body));
+    assert_eq!(costs, [(true, true), (false, true), (false, false)]);
     for query in [
         "limit=1000",
         "limit=5&after_id=claude-x",

@@ -125,7 +125,7 @@ fn facts_of_the_provider() {
     assert!(!Anthropic.unbilled_status(200) && !Anthropic.unbilled_status(302) && !Anthropic.unbilled_status(206));
     assert!(Anthropic.drop_stops_bill());
     assert!(Anthropic.dropped_headers().iter().all(|name| *name == name.to_lowercase()));
-    assert!(crate::provider::by_name("anthropic").is_some());
+    assert!(crate::provider::find("anthropic", "anthropic").is_some());
     assert!(
         Anthropic.read(Request::plain(COUNT_TOKENS, "", Bytes::new()), &Reading::plain("anthropic", &PRICES)).is_err()
     );

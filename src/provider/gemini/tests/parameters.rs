@@ -228,7 +228,10 @@ fn d4_tools_that_google_runs() {
         assert!(reject.message.contains(tool) && reject.hint.contains(&format!("{fee}: {{")), "{reject:?}");
         let call = read_with(&path("gemini-2.5-flash", "generateContent"), None, &body, &fees()).unwrap();
         assert_eq!((call.terms.fees, call.terms.passes), (Money::from_nano(usd * calls), calls + 1));
-        assert_eq!((call.input_max, call.body.tool_fees()), (1_114_112, &[(fee, Money::from_nano(usd))][..]));
+        assert_eq!(
+            (call.input_max, call.body.held_tools()),
+            (1_114_112, &[(fee, Fee { usd: Money::from_nano(usd), calls })][..])
+        );
         // Audio costs the most: 1,000 nano-dollars a token, in each pass.
         assert_eq!(call.bound(10, 0), Money::from_nano(10 * 1_000 * (calls + 1) + usd * calls));
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::OpenAi;
 use super::super::tests::{PRICES, call};
 use super::*;
-use crate::pricing::Tier;
+use crate::pricing::{Tier, Usage};
 use crate::provider::{AnswerHead, AnswerReader, Progress, Provider, Reading, Request};
 
 const CHAT: crate::provider::Route = super::super::CHAT;

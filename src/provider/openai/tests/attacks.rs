@@ -208,12 +208,14 @@ fn a13_only_the_known_routes_exist_and_only_in_one_spelling() {
     assert_eq!(route(&Method::POST, "/v1/chat/completions"), Some("chat_completions"));
     assert_eq!(route(&Method::POST, "/v1/embeddings"), Some("embeddings"));
     assert_eq!(route(&Method::GET, "/v1/models"), Some("models"));
+    assert_eq!(route(&Method::POST, "/v1/completions"), Some("completions"));
+    assert_eq!(route(&Method::POST, "/v1/responses"), Some("responses"));
+    assert_eq!(route(&Method::POST, "/v1/moderations"), Some("moderations"));
+    assert_eq!(route(&Method::POST, "/v1/responses/input_tokens"), Some("input_tokens"));
     assert_eq!(route(&Method::GET, "/v1/models/ft:gpt-4o:org::id"), Some("models"));
     assert_eq!(OpenAi.route(&Method::GET, "/v1/models", Some("limit=5")), None);
     assert_eq!(OpenAi.route(&Method::POST, "/v1/chat/completions", Some("")), None);
     for path in [
-        "/v1/completions",
-        "/v1/responses",
         "/v1/images/generations",
         "/v1/audio/speech",
         "/v1/videos",
@@ -225,12 +227,10 @@ fn a13_only_the_known_routes_exist_and_only_in_one_spelling() {
         "/v1/threads",
         "/v1/vector_stores",
         "/v1/realtime",
-        "/v1/moderations",
         "/v1/evals",
         "/v1/containers",
         "/v1/conversations",
         "/v1/responses/compact",
-        "/v1/responses/input_tokens",
         "/v1/decisions",
         "/v1/chat/completions/",
         "/v1//chat/completions",
