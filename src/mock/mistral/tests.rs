@@ -63,8 +63,17 @@ async fn cache_keys_fim_tools_and_embeddings() {
     let fim = post(&mock, "/mistral/v1/fim/completions", KEY, &body, "tokens=2").await.json();
     assert_eq!((&fim["object"], &fim["usage"]["prompt_tokens"]), (&json!("chat.completion"), &json!(6)));
     let tools = json!({ "tools": [{ "type": "function", "function": { "name": "look" } }] });
-    let call = &ask(&mock, tools, "tool_call").await.json()["choices"][0]["message"]["tool_calls"][0];
+    let whole = ask(&mock, tools.clone(), "tool_call;tokens=3").await.json();
+    let call = &whole["choices"][0]["message"]["tool_calls"][0];
     assert_eq!((&call["function"]["name"], call["id"].as_str().unwrap().len()), (&json!("look"), 9));
+    // A stream shows a call in one piece, when it is complete: the SDKs take no other.
+    let streamed = json!({ "stream": true, "tools": tools["tools"] });
+    let chunks = parsed(&ask(&mock, streamed, "tool_call;tokens=3").await);
+    let calls = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array());
+    let calls = calls.flatten().map(|call| &call["function"]).collect::<Vec<_>>();
+    assert_eq!((calls.len(), &calls[0]["name"]), (1, &json!("look")));
+    let arguments: Value = serde_json::from_str(calls[0]["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(arguments["text"].as_str().unwrap().split_whitespace().count(), 3);
     mock.reset();
     let body = json!({ "model": "mistral-embed", "input": ["a b", "c"] });
     let embedded = post(&mock, "/mistral/v1/embeddings", KEY, &body, "").await.json();

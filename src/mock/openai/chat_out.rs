@@ -39,6 +39,11 @@ impl ChatAnswer {
         self.provider == Provider::Mistral
     }
 
+    /// True when the arguments of a tool call come piece by piece. Mistral sends a call in one piece, once all of it is written.
+    fn streams_tool(&self) -> bool {
+        self.tool.is_some() && !self.is_mistral()
+    }
+
     fn filtered(&self) -> &'static str {
         if self.provider == Provider::Azure { CONTENT_FILTER } else { "" }
     }
@@ -166,6 +171,7 @@ impl ChatAnswer {
                 None => {
                     let _ = write!(buf, "\"role\":\"assistant\",\"content\":\"\"{refusal}");
                 }
+                Some(_) if self.is_mistral() => buf.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\""),
                 Some(tool) => {
                     let id = self.call_id(choice);
                     let _ = write!(buf, "\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{{\"index\":0,");
@@ -173,7 +179,7 @@ impl ChatAnswer {
                     buf.extend_from_slice(b"\"arguments\":\"\"}}]");
                 }
             });
-            if self.tool.is_some() {
+            if self.streams_tool() {
                 self.arguments(out, choice, 0, |buf| buf.extend_from_slice(ARGS_OPEN.as_bytes()));
             }
         }
@@ -189,9 +195,9 @@ impl ChatAnswer {
 
     fn tokens(&self, out: &mut Out, from: u64, to: u64) {
         for choice in 0..self.facts.plan.choices {
-            if self.tool.is_some() {
+            if self.streams_tool() {
                 self.arguments(out, choice, to, |buf| self.facts.words(buf, choice, from, to));
-            } else {
+            } else if self.tool.is_none() {
                 self.delta(out, choice, to, "null", |buf| {
                     buf.extend_from_slice(b"\"content\":\"");
                     self.facts.words(buf, choice, from, to);
@@ -208,13 +214,13 @@ impl ChatAnswer {
         }
         let finish = quoted(self.finish());
         for choice in 0..self.facts.plan.choices {
-            if self.tool.is_some() {
+            if self.streams_tool() {
                 self.arguments(out, choice, visible, |buf| buf.extend_from_slice(ARGS_CLOSE.as_bytes()));
             }
             if self.is_mistral() && choice + 1 == self.facts.plan.choices {
                 self.mistral_end(out, choice, &finish);
             } else {
-                self.delta(out, choice, visible, &finish, |_| {});
+                self.delta(out, choice, visible, &finish, |buf| self.mistral_call(buf, choice, false));
             }
         }
         let copies = match self.facts.script.usage {
@@ -237,12 +243,24 @@ impl ChatAnswer {
     fn mistral_end(&self, out: &mut Out, choice: u64, finish: &str) {
         self.event(out, |buf| {
             let _ = write!(buf, "{{\"object\":\"chat.completion.chunk\",{},\"choices\":[", self.head);
-            let _ = write!(buf, "{{\"index\":{choice},\"delta\":{{\"content\":\"\"}},\"finish_reason\":{finish}}}]");
+            let _ = write!(buf, "{{\"index\":{choice},\"delta\":{{\"content\":\"\"");
+            self.mistral_call(buf, choice, true);
+            let _ = write!(buf, "}},\"finish_reason\":{finish}}}]");
             if !matches!(self.facts.script.usage, UsageMode::None | UsageMode::AfterDone) {
                 self.usage(buf, self.facts.completion());
             }
             buf.push(b'}');
         });
+    }
+
+    /// Mistral's tool call, whole, as a member of the last delta.
+    fn mistral_call(&self, buf: &mut Vec<u8>, choice: u64, follows: bool) {
+        let Some(tool) = self.tool.as_ref().filter(|_| self.is_mistral()) else { return };
+        let (comma, id) = (if follows { "," } else { "" }, self.call_id(choice));
+        let _ = write!(buf, "{comma}\"tool_calls\":[{{\"id\":\"{id}\",\"index\":0,\"function\":{{\"name\":{tool},");
+        let _ = write!(buf, "\"arguments\":\"{ARGS_OPEN}");
+        self.facts.words(buf, choice, 0, self.facts.plan.visible());
+        let _ = write!(buf, "{ARGS_CLOSE}\"}}}}]");
     }
 
     fn usage_event(&self, out: &mut Out) {

@@ -91,6 +91,8 @@ pub struct Tools {
     pub largest: u64,
     /// Screenshots may come with a tool.
     pub has_screenshots: bool,
+    /// A call of one may be shown only once a whole value of its input is written, and is billed until then without being seen.
+    pub hides_input: bool,
     /// The provider runs one, and samples the model again with what it found.
     pub has_server: bool,
     /// What the tools that the provider runs may cost beside tokens.
@@ -104,6 +106,7 @@ impl Default for Tools {
             expansion: Some(0),
             largest: 0,
             has_screenshots: false,
+            hides_input: false,
             has_server: false,
             fees: Money::ZERO,
         }
@@ -134,6 +137,7 @@ impl Tools {
             tools.tokens = tools.tokens.saturating_add(TOKENS_PER_TOOL);
             let size = (tool.raw().len() as u64).saturating_add(normalised_excess(tool));
             tools.largest = tools.largest.max(size);
+            tools.hides_input |= tool.get("eager_input_streaming").and_then(Value::as_bool) != Some(true);
             tools.one(tool, &path, traits, facts, price, reading)?;
         }
         Ok(tools)

@@ -52,7 +52,7 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
     let parts = parts(&document, &model, reading)?;
     let config = config::read(parts.config, reading, &price)?;
     let tools = tools::read(parts.tools, reading, &price)?;
-    let is_served = !tools.served.is_empty();
+    let (has_tools, is_served) = (parts.tools.is_some(), !tools.served.is_empty());
     let found = found(&parts, &model, reading, is_served)?;
     let input_max = input_bound(&document, &found, &tools, config.extra, &price);
     let (tiers, forces_tier) = tiers(&parts, &price)?;
@@ -86,8 +86,9 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
         input_max,
         output_max,
         output_min: if can_clamp { least } else { output_max },
-        // Thinking and media are billed without being seen as text, and so is what a tool puts into the prompt.
-        cuttable: is_stream && can_clamp && !price.hidden_output && !is_served,
+        // Thinking and media are billed without being seen as text, so is what a tool puts into the prompt, and the call of a
+        // function until all of it is written.
+        cuttable: is_stream && can_clamp && !price.hidden_output && !has_tools,
         price,
         terms,
         body: Box::new(body),

@@ -74,6 +74,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let asks_usage = is_stream && api.profile.asks_usage;
     let shows_usage = !asks_usage || parts.stream_options.include_usage;
     let has_prediction = parts.prediction_tokens > 0;
+    let hides_tools = api.profile.whole_tool_calls && parts.beside.tools > 0;
     let is_countable = !messages.has_image && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
     let chat = Chat {
         limit_field,
@@ -95,7 +96,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
         output_max,
         output_min: output_max.min(CLAMP_MIN),
         // Reasoning and rejected predictions are billed without being seen.
-        cuttable: is_stream && !price.hidden_output && !has_prediction,
+        cuttable: is_stream && !price.hidden_output && !has_prediction && !hides_tools,
         price,
         terms,
         body: Box::new(chat),

@@ -36,6 +36,8 @@ pub struct Profile {
     pub inputs_max: usize,
     /// The most tokens of all its inputs together.
     pub input_tokens_max: u64,
+    /// True when a stream may show a call of a tool only once all of it is written: until then it is billed without being seen.
+    pub whole_tool_calls: bool,
     /// True when requests name deployments, which `deployments:` maps to models.
     pub deployments: bool,
 }
@@ -61,19 +63,21 @@ const BASE: Profile = Profile {
     many_prompts: true,
     inputs_max: 2048,
     input_tokens_max: 300_000,
+    whole_tool_calls: false,
     deployments: false,
 };
 
 /// OpenAI's own API.
 pub static OPENAI: Profile = BASE;
 
-/// APIs that copy OpenAI's: nothing is known of their limits on embeddings but the model's window.
-pub static COMPATIBLE: Profile = Profile { inputs_max: usize::MAX, input_tokens_max: u64::MAX, ..BASE };
+/// APIs that copy OpenAI's: nothing is known of their limits on embeddings but the model's window, and not how they stream.
+pub static COMPATIBLE: Profile =
+    Profile { inputs_max: usize::MAX, input_tokens_max: u64::MAX, whole_tool_calls: true, ..BASE };
 
 /// Azure's: OpenAI's, with deployments in the place of models.
 pub static AZURE: Profile = Profile { deployments: true, ..BASE };
 
-/// Mistral's: its own fields, usage in every stream, fill-in-the-middle instead of completions.
+/// Mistral's: its own fields, usage in every stream, tool calls in one piece, fill-in-the-middle instead of completions.
 pub static MISTRAL: Profile = Profile {
     chat: fields::MISTRAL_CHAT,
     completions: fields::MISTRAL_FIM,
@@ -86,6 +90,7 @@ pub static MISTRAL: Profile = Profile {
     many_prompts: false,
     inputs_max: usize::MAX,
     input_tokens_max: u64::MAX,
+    whole_tool_calls: true,
     deployments: false,
 };
 

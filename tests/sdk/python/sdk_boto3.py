@@ -1,4 +1,4 @@
-"""AWS's SDK for Python, for Bedrock; the key is an API key for Bedrock, so no request is signed."""
+"""AWS's SDK for Python, for Bedrock: with an API key for Bedrock, by HTTPS; and signing, by HTTP and the path form."""
 
 import contextlib
 import os
@@ -19,23 +19,20 @@ class Boto3(suite.Adapter):
     name, provider = "boto3", "bedrock"
     refused_status = 403
     has_embeddings = False
-    cut_daily = "0.001"
-
-    def __init__(self):
-        # boto3 makes its error classes for each client; these two do not depend on one.
-        session = boto3.session.Session(region_name="us-east-1")
-        made = session.client("bedrock-runtime", aws_access_key_id="none", aws_secret_access_key="none")
-        self.refused = (made.exceptions.AccessDeniedException,)
-        self.bad_request = (made.exceptions.ValidationException,)
-        self.cut = self.dropped = (botocore.exceptions.EventStreamError,)
+    cut = dropped = (botocore.exceptions.EventStreamError,)
+    # What a bearer key needs; boto3 refuses to send it otherwise.
+    needs_https = True
 
     def version(self):
         return boto3.__version__
 
     def open(self, base, key):
         os.environ["AWS_BEARER_TOKEN_BEDROCK"] = key
-        session = boto3.session.Session(region_name="us-east-1")
-        client = session.client("bedrock-runtime", endpoint_url=base)
+        os.environ["AWS_CA_BUNDLE"] = str(self.certificate)
+        return self.known(boto3.session.Session(region_name="us-east-1").client("bedrock-runtime", endpoint_url=base))
+
+    def known(self, client):
+        """boto3 makes its error classes for each client."""
         self.refused = (client.exceptions.AccessDeniedException,)
         self.bad_request = (client.exceptions.ValidationException,)
         return client
@@ -86,3 +83,16 @@ class Boto3(suite.Adapter):
     def detail(self, error):
         suite.same(error.response["Error"]["Code"], "AccessDeniedException")
         return None
+
+
+class Signing(Boto3):
+    """With credentials of AWS, as every client that knows no API keys: the proxy key is in the address, the signature is dropped."""
+
+    name = "boto3-signing"
+    needs_https = False
+
+    def open(self, base, key):
+        os.environ.pop("AWS_BEARER_TOKEN_BEDROCK", None)
+        address = base.removesuffix("/bedrock") + f"/{key}/bedrock"
+        session = boto3.session.Session("AKIAIOSFODNN7EXAMPLE", "not-a-secret-of-aws", region_name="us-east-1")
+        return self.known(session.client("bedrock-runtime", endpoint_url=address))

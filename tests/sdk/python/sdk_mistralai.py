@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 
 from mistralai.client import Mistral, errors
 
@@ -70,4 +71,4 @@ class MistralAi(suite.Adapter):
         return error.status_code
 
     def detail(self, error):
-        return error.raw_response.json()["loopers"]
+        return json.loads(error.body)["loopers"]

@@ -3,7 +3,7 @@
 
     LOOPERS_BIN=target/debug/loopers .venv/bin/python tests/sdk/python/test_sdks.py [PART-OF-SDK/SCENARIO]
 
-The scenarios are in `suite.py`. `test_openai_sdk.py` has OpenAI's SDK, and what is the same for all of them.
+The scenarios are in `suite.py`. `test_openai_sdk.py` has OpenAI's chat completions, and what is the same for all SDKs.
 """
 
 import os
@@ -13,17 +13,39 @@ import sdk_anthropic
 import sdk_boto3
 import sdk_google_genai
 import sdk_mistralai
+import sdk_openai
 import suite
 import world as w
 
-# Written, and not passing yet: said in every run, never counted as passed.
-PENDING = {
-    "boto3": "boto3 sends a bearer key by HTTPS only, and this test's gateway has no certificate",
-    "mistralai/tools": "the SDK does not take the pieces of a streamed tool call",
-    "mistralai/refusal": "the scenario does not find the refusal's details in the SDK's exception",
-}
+ADAPTERS = [
+    sdk_openai.Responses(),
+    sdk_openai.Completions(),
+    sdk_anthropic.Anthropic(),
+    sdk_google_genai.GoogleGenai(),
+    sdk_mistralai.MistralAi(),
+    sdk_boto3.Boto3(),
+    sdk_boto3.Signing(),
+]
 
-ADAPTERS = [sdk_anthropic.Anthropic(), sdk_google_genai.GoogleGenai(), sdk_mistralai.MistralAi(), sdk_boto3.Boto3()]
+
+def run_world(binary, adapters, known, wanted, https):
+    """Runs those SDKs in a world of their own; how many scenarios ran, and the names of those that failed."""
+    count, failed = 0, []
+    providers = sorted({sdk.provider for sdk in adapters} & known)
+    if not providers:
+        return count, failed
+    with w.World(binary, providers, https=https) as world:
+        for sdk in adapters:
+            print(f"{sdk.name} {sdk.version()}", flush=True)
+            sdk.certificate = world.certificate and world.certificate.cert
+            ran, broken = suite.run(world, sdk, wanted)
+            count, failed = count + ran, failed + broken
+        if failed:
+            print(f"--- the gateway's log, last lines\n{world.log('serve')[-4000:]}", flush=True)
+        overrun = world.metric("loopers_overrun_usd_total")
+        if overrun:
+            failed.append(f"overrun_usd_total is {overrun}")
+    return count, failed
 
 
 def main():
@@ -31,22 +53,13 @@ def main():
     binary = os.environ.get("LOOPERS_BIN", w.ROOT / "target/debug/loopers")
     known = {name for name in {sdk.provider for sdk in ADAPTERS} if w.is_known(binary, name)}
     count, failed = 0, []
-    with w.World(binary, sorted(known)) as world:
-        for sdk in ADAPTERS:
-            if sdk.provider not in known:
-                print(f"SKIPPED {sdk.name} {sdk.version()}: this version of the gateway has no provider {sdk.provider}")
-                continue
-            if sdk.name in PENDING:
-                print(f"PENDING {sdk.name} {sdk.version()}: {PENDING[sdk.name]}")
-                continue
-            print(f"{sdk.name} {sdk.version()}", flush=True)
-            ran, broken = suite.run(world, sdk, wanted, PENDING)
-            count, failed = count + ran, failed + broken
-        if failed:
-            print(f"--- the gateway's log, last lines\n{world.log('serve')[-4000:]}", flush=True)
-        overrun = world.metric("loopers_overrun_usd_total")
-        if overrun:
-            failed.append(f"overrun_usd_total is {overrun}")
+    for sdk in ADAPTERS:
+        if sdk.provider not in known:
+            print(f"SKIPPED {sdk.name} {sdk.version()}: this version of the gateway has no provider {sdk.provider}")
+    for https in (False, True):
+        adapters = [sdk for sdk in ADAPTERS if sdk.provider in known and sdk.needs_https == https]
+        ran, broken = run_world(binary, adapters, known, wanted, https)
+        count, failed = count + ran, failed + broken
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
     if not count:

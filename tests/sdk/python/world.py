@@ -1,17 +1,20 @@
-"""A small world for tests from outside: mock provider, counting relay, gateway, keys. Standard library only.
+"""A small world for tests from outside: mock provider, counting relay, gateway, keys.
 
     client -> Relay (counts requests on the wire) -> loopers serve -> loopers mock (keeps the invoice)
 
 Everything listens on free loopback ports, lives in one temporary folder, and is ended by process id.
 """
 
-import contextlib
+import asyncio
+import datetime
+import ipaddress
 import json
 import os
 import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -19,6 +22,11 @@ import time
 import urllib.error
 import urllib.request
 from decimal import Decimal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # What the gateway's configuration holds as the provider's key, and what a client may bring instead.
@@ -52,8 +60,8 @@ def http_json(url, method="GET"):
     return json.loads(body) if body else None
 
 
-def config_text(providers, mock, listen=1, admin=2, folder="."):
-    """A gateway's config: ports, and those providers at the mock."""
+def config_text(providers, mock, listen=1, admin=2, folder=".", certificate=None):
+    """A gateway's config: ports, and those providers at the mock; HTTPS where there is a certificate."""
     lines = [
         f"listen: 127.0.0.1:{listen}",
         f"admin: {{ listen: 127.0.0.1:{admin}, token: env:LOOPERS_ADMIN_TOKEN }}",
@@ -64,6 +72,8 @@ def config_text(providers, mock, listen=1, admin=2, folder="."):
     for name in providers:
         path, more = PROVIDERS[name]
         lines.append(f'  {name}: {{ base_url: "{mock}{path}", key: env:PROVIDER_API_KEY{more} }}')
+    if certificate:
+        lines.append(f"tls: {{ cert: {certificate.cert}, key: {certificate.key} }}")
     return "\n".join(lines) + "\n"
 
 
@@ -99,56 +109,95 @@ def eventually(what, probe, seconds):
         time.sleep(0.02)
 
 
+class Certificate:
+    """A self-made certificate for 127.0.0.1 and localhost, valid for a day, and its private key, in PEM files of that folder."""
+
+    def __init__(self, folder):
+        self.cert, self.key = pathlib.Path(folder, "cert.pem"), pathlib.Path(folder, "key.pem")
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopers test")])
+        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        now = datetime.datetime.now(datetime.timezone.utc)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        self.cert.write_bytes(made.public_bytes(pem))
+        self.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+
+    def of_server(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+    def of_client(self):
+        return ssl.create_default_context(cafile=self.cert)
+
+
 class Relay:
-    """A TCP relay that counts the HTTP/1.1 requests passing towards the gateway, and can be asked for them.
+    """A relay that counts the HTTP/1.1 requests passing towards the gateway, and can be asked for them.
 
     It passes bytes on unchanged in both directions and counts request lines with its own reading of Content-Length and
-    chunked bodies, so what it counts is what was on the wire.
+    chunked bodies, so what it counts is what was on the wire. With a certificate it speaks TLS on both sides.
     """
 
     HELD = re.compile(rb"\r\nx-loopers-held-usd: *(\S+)\r\n", re.I)
     REQUEST_LINE = re.compile(rb"^[A-Z]+ \S+ HTTP/1\.1\r\n")
 
-    def __init__(self, target_port):
+    def __init__(self, target_port, certificate=None):
         self.target_port = target_port
         self.requests = []
         # What the answers said is held, in nano-dollars.
         self.held = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.problems = []
+        self._tls_of_client = certificate and certificate.of_client()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        tls = certificate and certificate.of_server()
+        starting = asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=tls)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(START_SECONDS)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self):
-        self._listener.close()
+        self._loop.call_soon_threadsafe(self._server.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_SECONDS)
 
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                gateway = socket.create_connection(("127.0.0.1", self.target_port))
-            except OSError:
-                client.close()
-                continue
-            for side in (client, gateway):
-                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._pump, args=(client, gateway, self._counter()), daemon=True).start()
-            threading.Thread(target=self._pump, args=(gateway, client, self._hold_reader()), daemon=True).start()
-
-    @staticmethod
-    def _pump(source, sink, see):
+    async def _relay(self, client_reader, client):
         try:
-            while data := source.recv(65536):
+            gateway_reader, gateway = await asyncio.open_connection("127.0.0.1", self.target_port, ssl=self._tls_of_client)
+        except OSError as error:
+            self.problems.append(error)
+            client.transport.abort()
+            return
+        await asyncio.gather(
+            self._pump(client_reader, gateway, self._counter()),
+            self._pump(gateway_reader, client, self._hold_reader()),
+        )
+
+    async def _pump(self, source, sink, see):
+        """When one side is gone so is the other, at once, or a hang-up would not be seen."""
+        try:
+            while data := await source.read(65536):
                 see(data)
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+                sink.write(data)
+                await sink.drain()
+            sink.close()
         except OSError:
-            # One side is gone: so must the other be, at once, or a hang-up would not be seen.
-            for side in (source, sink):
-                with contextlib.suppress(OSError):
-                    side.shutdown(socket.SHUT_RDWR)
+            sink.transport.abort()
+        except AssertionError as problem:
+            self.problems.append(problem)
+            sink.transport.abort()
 
     def _hold_reader(self):
         tail = b""
@@ -193,9 +242,9 @@ class Relay:
 
 
 class World:
-    """Mock, gateway and relay, started together."""
+    """Mock, gateway and relay, started together. With `https`, gateway and relay speak TLS with a certificate of their own."""
 
-    def __init__(self, binary, providers=("openai",)):
+    def __init__(self, binary, providers=("openai",), https=False):
         self.providers = providers
         self.binary = str(pathlib.Path(binary).resolve())
         self._children = []
@@ -203,6 +252,8 @@ class World:
         self.folder = pathlib.Path(self._folder.name)
         self.config = self.folder / "loopers.yaml"
         self.environment = environment()
+        self.certificate = Certificate(self.folder) if https else None
+        self._tls = self.certificate and self.certificate.of_client()
 
     def __enter__(self):
         try:
@@ -215,16 +266,19 @@ class World:
     def _start(self):
         mock_port, self.gateway_port, self.admin_port = free_port(), free_port(), free_port()
         self.mock = f"http://127.0.0.1:{mock_port}"
-        self.gateway = f"http://127.0.0.1:{self.gateway_port}"
+        scheme = "https" if self.certificate else "http"
+        self.gateway = f"{scheme}://127.0.0.1:{self.gateway_port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         self.config.write_text(
-            config_text(self.providers, self.mock, self.gateway_port, self.admin_port, self.folder)
+            config_text(self.providers, self.mock, self.gateway_port, self.admin_port, self.folder, self.certificate)
         )
         self._spawn("mock", "mock", "--listen", f"127.0.0.1:{mock_port}")
         eventually("the mock answers", lambda: self._answers(f"{self.mock}/invoice"), START_SECONDS)
         self._spawn("serve", "serve", "--config", str(self.config))
         eventually("the gateway is ready", lambda: self._answers(f"{self.gateway}/readyz"), START_SECONDS)
-        self.relay = Relay(self.gateway_port)
+        self.relay = Relay(self.gateway_port, self.certificate)
+        # What clients connect to.
+        self.base = f"{scheme}://127.0.0.1:{self.relay.port}"
 
     def __exit__(self, *_):
         if hasattr(self, "relay"):
@@ -254,7 +308,7 @@ class World:
             if child.poll() is not None:
                 raise AssertionError(f"`loopers {child.name}` ended with {child.returncode}:\n{self.log(child.name)}")
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2, context=self._tls) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

@@ -38,6 +38,13 @@ fn c4_thinking() {
     let cuttable = |fields: Value| call(fields).cuttable;
     assert!(cuttable(json!({"stream": true})) && !cuttable(json!({})));
     assert!(cuttable(json!({"stream": true, "thinking": null})));
+    // Nor can a tool's input, which is shown value by value, each once it is whole.
+    let tool = |eager: Value| json!({"name": "f", "input_schema": {"type": "object"}, "eager_input_streaming": eager});
+    let tools = |tools: Value| json!({"stream": true, "tools": tools});
+    assert!(cuttable(tools(json!([]))) && cuttable(tools(json!([tool(json!(true))]))));
+    for eager in [json!(false), json!(null)] {
+        assert!(!cuttable(tools(json!([tool(json!(true)), tool(eager)]))));
+    }
     assert!(!cuttable(json!({"stream": true, "model": "claude-opus-5"})));
     assert!(cuttable(json!({"stream": true, "model": "claude-opus-5", "thinking": {"type": "disabled"}})));
     for model in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5", "claude-fable-5-1", "claude-mythos-5-1"] {

@@ -290,6 +290,10 @@ fn the_model_is_the_answers() {
 fn cap_32_output_beyond_the_ceiling_is_not_emitted() {
     let plain = call_with("gemini-plain", "streamGenerateContent", Some("alt=sse"), json!({}), &Options::default());
     assert!(plain.1.cuttable);
+    // The call of a function is shown when all of it is written.
+    let function = json!({"tools": [{"functionDeclarations": [{"name": "f"}]}]});
+    let called = call_with("gemini-plain", "streamGenerateContent", Some("alt=sse"), function, &Options::default());
+    assert!(!called.1.cuttable);
     let piece = event(&chunk(" hello", false, json!({"promptTokenCount": 5})));
     // No tokenizer is public: what may be more is more when its bytes are; what is certainly more is twice the stand-in's count.
     let (emitted, progress, _) =

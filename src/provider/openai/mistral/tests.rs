@@ -88,6 +88,9 @@ fn g4_parts_and_tools() {
     {
         assert_eq!(refused(json!({"tools": [{"type": kind}]})), "unpriceable_request", "{kind}");
     }
+    // A call comes in one piece: what was written of it cannot be seen before.
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    assert!(!call(json!({"stream": true, "tools": tools})).cuttable);
     call(
         json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}], "tool_choice": "any", "random_seed": 1,
         "prediction": {"type": "content", "content": "x"}, "response_format": {"type": "json_object"}, "prompt_cache_key": "k"}),

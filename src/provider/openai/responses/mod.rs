@@ -74,6 +74,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     };
     let is_countable = !is_hidden && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
     let stream = parts.is_stream;
+    let hides_tools = api.profile.whole_tool_calls && parts.beside.tools > 0;
     let response = Response {
         tier,
         max_tool_calls: calls,
@@ -92,7 +93,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
         output_max,
         output_min: output_max.min(CLAMP_MIN),
         // Reasoning, and the passes of built-in tools, are billed without being seen.
-        cuttable: stream && !price.hidden_output && calls.is_none(),
+        cuttable: stream && !price.hidden_output && calls.is_none() && !hides_tools,
         price,
         terms,
         body: Box::new(response),

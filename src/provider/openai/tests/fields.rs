@@ -192,6 +192,18 @@ fn b4_prediction() {
 }
 
 #[test]
+fn what_copies_the_api_may_show_a_tool_call_only_when_it_is_whole() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let mut body = json!({"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "x"}]});
+    let is_cuttable = |provider: &dyn Provider, body: &Value| {
+        family::ask(provider, "/v1/chat/completions", body, &Options::default()).unwrap().cuttable
+    };
+    assert!(is_cuttable(&OpenAi, &body) && is_cuttable(&Compatible, &body));
+    body["tools"] = tools;
+    assert!(is_cuttable(&OpenAi, &body) && !is_cuttable(&Compatible, &body));
+}
+
+#[test]
 fn b4_modalities_and_audio() {
     call(json!({"modalities": ["text"]}));
     call(json!({"modalities": null}));
