@@ -12,7 +12,7 @@ const EMBED: Model = Model { context: 300_000, max_output: 0, ..PLAIN };
 
 /// The list. Columns of `r`: input, output, cache read, cache write. Models without a price for cache
 /// writes (or reads) bill those tokens as input.
-pub static MODELS: [Model; 22] = [
+pub static MODELS: [Model; 23] = [
     Model {
         name: "gpt-6-astra",
         base: r(10_000_000, 50_000_000, 1_000_000, 12_500_000),
@@ -166,6 +166,13 @@ pub static MODELS: [Model; 22] = [
         base: r(1_100_000, 4_400_000, 275_000, 1_100_000),
         priority: Some(r(2_000_000, 8_000_000, 500_000, 2_000_000)),
         flex: true,
+        ..PLAIN
+    },
+    Model {
+        name: "gpt-3.5-turbo-instruct",
+        context: 8_192,
+        max_output: 4_096,
+        base: r(1_500_000, 2_000_000, 1_500_000, 1_500_000),
         ..PLAIN
     },
     Model { name: "text-embedding-3-small", base: r(20_000, 0, 20_000, 20_000), ..EMBED },

@@ -268,13 +268,12 @@ export class World {
     return this.run('keys', 'create', '--name', name, ...flags, '--json');
   }
 
-  /** Spent and held of the key this month, and its daily limit, in nano-dollars. */
+  /** Spent and held of the key this month, in nano-dollars. */
   async status(key) {
     const report = await this.run('budget', 'status', key.id, '--json');
-    const windows = report.levels.find((level) => level.level === 'key').windows;
-    const window = (name) => windows.find((found) => found.window === name);
-    const { spent_usd: spent, held_usd: held } = window('monthly');
-    return { spent: nano(spent), held: nano(held), limit: nano(window('daily').limit_usd) };
+    const { windows } = report.levels.find((level) => level.level === 'key');
+    const { spent_usd: spent, held_usd: held } = windows.find((found) => found.window === 'monthly');
+    return { spent: nano(spent), held: nano(held) };
   }
 
   async #mock(path, method = 'GET') {

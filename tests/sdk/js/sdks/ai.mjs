@@ -50,7 +50,15 @@ export default [
     ...shared,
     name: 'ai+openai',
     provider: 'openai',
-    cutDaily: '0.003',
+    cutDaily: '0.001',
+    // What the provider uses when it is given only a model: the responses.
+    open: (base, apiKey) => ({ model: createOpenAI({ baseURL: `${base}/v1`, apiKey })('gpt-4o-mini') }),
+  },
+  {
+    ...shared,
+    name: 'ai+openai chat',
+    provider: 'openai',
+    cutDaily: '0.001',
     embed,
     open(base, apiKey) {
       const provider = createOpenAI({ baseURL: `${base}/v1`, apiKey });

@@ -21,7 +21,6 @@ export default {
   cut: ['ModelStreamErrorException', 'InternalServerException', 'ThrottlingException', 'ValidationException'],
   badRequest: ['ValidationException'],
   dropped: ['ModelStreamErrorException', 'InternalServerException', 'ServiceUnavailableException'],
-  cutDaily: '0.001',
 
   open(endpoint, key) {
     process.env.AWS_BEARER_TOKEN_BEDROCK = key;
