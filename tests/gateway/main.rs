@@ -12,6 +12,7 @@ mod bodies;
 mod bound;
 mod bound_json;
 mod budgets;
+mod compatible;
 mod endpoints;
 mod faults;
 mod hangups;

@@ -16,6 +16,8 @@ pub struct Builder {
     pub(super) provider: Vec<(String, String)>,
     pub(super) limits: Vec<(String, u64)>,
     pub(super) sections: Vec<String>,
+    pub(super) providers: Vec<String>,
+    pub(super) prices: Option<String>,
     pub(super) mock_args: Vec<String>,
 }
 
@@ -54,6 +56,18 @@ impl Builder {
     pub fn limit(mut self, name: &str, value: u64) -> Builder {
         self.limits.retain(|(known, _)| known != name);
         self.limits.push((name.into(), value));
+        self
+    }
+
+    /// One more provider of the config, as YAML; `MOCK` in it is the mock's URL.
+    pub fn other_provider(mut self, yaml: &str) -> Builder {
+        self.providers.push(yaml.into());
+        self
+    }
+
+    /// One more price file.
+    pub fn prices(mut self, yaml: &str) -> Builder {
+        self.prices = Some(yaml.into());
         self
     }
 

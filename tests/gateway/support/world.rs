@@ -92,6 +92,8 @@ impl World {
             chaos: false,
             provider: Vec::new(),
             sections: Vec::new(),
+            providers: Vec::new(),
+            prices: None,
             mock_args: Vec::new(),
             limits: vec![("ledger_ms".into(), 10_000)],
         }
@@ -139,7 +141,11 @@ impl World {
     }
 
     fn write_config(&self, name: &str, port: u16, admin: u16, ledger_port: u16) -> PathBuf {
-        let prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml");
+        let mut prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml").to_string();
+        if let Some(text) = &self.builder.prices {
+            std::fs::write(self.dir.path().join("more.yaml"), text).expect("the prices are written");
+            prices += ", more.yaml";
+        }
         let url = format!("http://{}", self.mock);
         let mut yaml = format!("listen: 127.0.0.1:{port}\n");
         yaml += &format!("admin: {{ listen: \"127.0.0.1:{admin}\", token: env:LOOPERS_ADMIN_TOKEN }}\n");
@@ -147,6 +153,9 @@ impl World {
         yaml += &format!("providers:\n  openai:\n    base_url: \"{url}\"\n    key: env:OPENAI_API_KEY\n");
         for (name, value) in &self.builder.provider {
             yaml += &format!("    {name}: {value}\n");
+        }
+        for provider in &self.builder.providers {
+            yaml += &format!("  {}\n", provider.replace("MOCK", &url));
         }
         let limits = self.builder.limits.iter().map(|(name, value)| format!("{name}: {value}"));
         yaml += &format!("limits: {{ {} }}\n", limits.collect::<Vec<_>>().join(", "));
