@@ -1,5 +1,5 @@
 # make demo    build, and watch a budget hold on real HTTP calls (ARGS=--json for one JSON object)
-# make test    every test: Rust, then the official OpenAI SDK for Python
+# make test    every test: Rust, the official SDKs for Python, deployment, short load tests
 # make help    the other targets
 
 SHELL := /bin/bash
@@ -9,12 +9,17 @@ LOCKED := --locked
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo test test-rust test-sdk bench lint doc fuzz clean
+# What the tests from outside run; see test-sdk.
+DEBUG_BIN := $(TARGET)/debug/loopers
+
+.PHONY: help demo test test-rust test-sdk test-deploy test-load bench lint doc fuzz clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
-	@echo 'make test      Rust tests, then the OpenAI SDK test'
-	@echo 'make test-sdk  the OpenAI SDK test alone'
+	@echo 'make test      Rust tests, then the three below'
+	@echo 'make test-sdk  the official SDKs for Python (ARGS=PART-OF-A-NAME)'
+	@echo 'make test-deploy  Dockerfile, compose, Kubernetes, alerts and dashboard, SIGTERM (ARGS=PART-OF-A-NAME)'
+	@echo 'make test-load    k6: smoke and budget race, briefly; loadtest/run.sh has the long ones'
 	@echo 'make bench     requests/s and CPU per request: direct, nginx, plain Pingora, Loopers'
 	@echo 'make lint      rustfmt, clippy, licences and duplicates of dependencies'
 	@echo 'make doc       API documentation, warnings denied'
@@ -27,7 +32,7 @@ demo:
 	@$(CARGO) build $(LOCKED) --release --bin loopers 1>&2
 	@$(TARGET)/release/loopers demo $(ARGS)
 
-test: test-rust test-sdk
+test: test-rust test-sdk test-deploy test-load
 
 test-rust:
 	@scripts/setup.sh test
@@ -37,7 +42,18 @@ test-rust:
 test-sdk:
 	@scripts/setup.sh sdk
 	$(CARGO) test $(LOCKED) --no-run --test tidy
-	LOOPERS_BIN=$(TARGET)/debug/loopers .venv/bin/python tests/sdk/python/test_openai_sdk.py $(ARGS)
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/sdk/python/test_openai_sdk.py $(ARGS)
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/sdk/python/test_sdks.py $(ARGS)
+
+test-deploy:
+	@scripts/setup.sh deploy
+	$(CARGO) test $(LOCKED) --no-run --test tidy
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/deploy/run.py $(ARGS)
+
+test-load:
+	@scripts/setup.sh deploy
+	$(CARGO) test $(LOCKED) --no-run --test tidy
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/deploy/load.py
 
 bench:
 	@scripts/setup.sh bench

@@ -2,9 +2,10 @@
 --
 -- Money and times in records are packed as big-endian 64-bit integers (`struct`, `I8`). Lua's numbers are exact up to
 -- 2^53 and every counter stays below, so packing loses nothing; no sum is ever joined, `tostring`ed or `cjson`ed
--- (those keep 14 digits). Money leaves a script as text made with '%.0f', which is exact.
+-- (those keep 14 digits). Money leaves a script as text made with '%d': a whole number as a C long, which is exact (the gateway
+-- refuses a server where that has not 64 bits) and several times as fast as '%.0f'.
 --
--- Times are given to commands as text made with '%d': a number would be printed with 17 digits, which is slower.
+-- Times are given to commands in the same way: a number would be printed with 17 digits, which is slower.
 --
 -- A verb reads everything before it writes anything, so that an error in the middle cannot leave half a step.
 
@@ -61,7 +62,7 @@ end
 
 -- The answer to a frame that does not reach `now`.
 local function wrong_frame(now, clock)
-  return format('CLOCK %.0f %.0f', now, clock)
+  return format('CLOCK %d %d', now, clock)
 end
 
 -- Starts the windows of `books` that a later one has followed.

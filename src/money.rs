@@ -102,8 +102,17 @@ impl FromStr for Money {
 impl fmt::Display for Money {
     /// At most nine decimals, none of them trailing zeros: `1.25`, `10`, `0.000000001`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fixed = self.fixed();
-        f.write_str(fixed.trim_end_matches('0').trim_end_matches('.'))
+        let (whole, mut fraction) = (self.0 / NANO_PER_USD, self.0 % NANO_PER_USD);
+        if fraction == 0 {
+            return write!(f, "{whole}");
+        }
+        let mut digits = [b'0'; 9];
+        for digit in digits.iter_mut().rev() {
+            *digit += (fraction % 10) as u8;
+            fraction /= 10;
+        }
+        let decimals = str::from_utf8(&digits).unwrap_or_default();
+        write!(f, "{whole}.{}", decimals.trim_end_matches('0'))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Proxy keys, the only form in which they are stored, and values that never print themselves.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -86,21 +87,49 @@ pub fn new_key() -> Result<Secret, getrandom::Error> {
     Ok(Secret(format!("{KEY_PREFIX}{}", String::from_utf8_lossy(&digits))))
 }
 
-/// `count` random bytes as lower-case hexadecimal: ids of holds, keys and teams.
+/// `COUNT` random bytes as lower-case hexadecimal: ids of holds, requests, keys and teams.
 pub fn random_hex<const COUNT: usize>() -> Result<String, getrandom::Error> {
-    let mut bytes = [0u8; COUNT];
-    getrandom::fill(&mut bytes)?;
-    Ok(hex(&bytes))
+    POOL.with_borrow_mut(Pool::take::<COUNT>).map(|bytes| hex(&bytes))
+}
+
+/// Random bytes that a thread has fetched from the operating system at once: two ids a call are then no system calls.
+struct Pool {
+    bytes: [u8; POOL_BYTES],
+    /// So many were handed out, and are zero since.
+    used: usize,
+}
+
+/// Bytes fetched at once.
+const POOL_BYTES: usize = 1024;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_BYTES], used: POOL_BYTES }) };
+}
+
+impl Pool {
+    /// Bytes that nobody had before and nobody will have again.
+    fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], getrandom::Error> {
+        const { assert!(COUNT <= POOL_BYTES) };
+        if POOL_BYTES - self.used < COUNT {
+            getrandom::fill(&mut self.bytes)?;
+            self.used = 0;
+        }
+        let place = &mut self.bytes[self.used..self.used + COUNT];
+        let mut taken = [0; COUNT];
+        taken.copy_from_slice(place);
+        place.fill(0);
+        self.used += COUNT;
+        Ok(taken)
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)] as char);
-        text.push(DIGITS[usize::from(byte & 15)] as char);
+    let mut text = vec![0; bytes.len() * 2];
+    for (place, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *place = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
-    text
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -138,6 +167,20 @@ mod tests {
         ] {
             assert!(KeyHash::of(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_random_bytes_are_handed_out_twice() {
+        let take = || -> Vec<String> { (0..1000).map(|_| random_hex::<16>().unwrap()).collect() };
+        let other = std::thread::spawn(take).join().unwrap();
+        let all: std::collections::HashSet<String> = take().into_iter().chain(other).collect();
+        assert_eq!(all.len(), 2000);
+        assert!(all.iter().all(|id| id.len() == 32 && unhex(id).is_some()));
+        let mut pool = Pool { bytes: [1; POOL_BYTES], used: POOL_BYTES - 3 };
+        assert_eq!(pool.take::<3>(), Ok([1; 3]));
+        assert_eq!(pool.bytes[POOL_BYTES - 3..], [0; 3]);
+        assert_ne!(pool.take::<16>(), Ok([0; 16]));
+        assert_eq!(pool.used, 16);
     }
 
     #[test]

@@ -72,9 +72,9 @@ pub enum Command {
         #[command(subcommand)]
         command: HoldsCommand,
     },
-    /// Look into the price table
+    /// Import prices, and look into the price table
     Prices {
-        /// What to look at
+        /// What to do with them
         #[command(subcommand)]
         command: PricesCommand,
     },
@@ -321,16 +321,47 @@ pub enum HoldsCommand {
 /// `loopers prices …`
 #[derive(Debug, Subcommand)]
 pub enum PricesCommand {
-    /// Show every rate of one model
+    /// Make a price table from the public LiteLLM price file
+    Import(ImportArgs),
+    /// Show every rate of one model, and what a call costs
     Show {
         /// model or provider/model
         #[arg(value_name = "MODEL")]
         model: String,
+        /// Input tokens of the call
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        input: u64,
+        /// Output tokens of the call
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        output: u64,
         #[command(flatten)]
         format: Format,
     },
-    /// Read the price files, and report every problem at once
+    /// Read the price files, report every problem at once, and what may be out of date
     Check(Format),
+}
+
+/// `loopers prices import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// model_prices_and_context_window_backup.json of the litellm package
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only this provider (may be repeated) [default: all six]
+    #[arg(long = "provider", value_name = "P", value_delimiter = ',', value_parser = ["anthropic", "azure", "bedrock", "gemini", "mistral", "openai"])]
+    pub providers: Vec<String>,
+    /// Where the price table goes; - is standard output [default: -, with --json nowhere]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Name and version of the file, recorded in each row
+    #[arg(long, value_name = "TEXT", default_value = "litellm price file")]
+    pub source: String,
+    /// The day from which the prices are known to hold, YYYY-MM-DD [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub date: Option<jiff::civil::Date>,
+    /// Report what was imported and what was not, in JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A key, a team, a session, or everything.

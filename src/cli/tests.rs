@@ -40,7 +40,10 @@ fn the_contract_is_understood() {
         "loopers resume --all",
         "loopers holds list",
         "loopers holds release ID --charged 0.1 --force",
+        "loopers prices import f.json",
+        "loopers prices import f.json --provider openai --provider azure,bedrock --output - --source x --date 2026-11-23 --json",
         "loopers prices show gpt-4o",
+        "loopers prices show gpt-4o --input 5 --output 0 --json",
         "loopers prices check",
         "loopers mock --listen 127.0.0.1:1",
     ] {
@@ -52,6 +55,10 @@ fn the_contract_is_understood() {
 fn what_is_unclear_is_a_usage_error() {
     for line in [
         "loopers keys create",
+        "loopers prices import",
+        "loopers prices import f.json --provider xai",
+        "loopers prices import f.json --date today",
+        "loopers prices show gpt-4o --input -1",
         "loopers keys create --name n --overflow maybe",
         "loopers kill",
         "loopers kill K --all",

@@ -7,9 +7,9 @@ use std::time::Instant;
 use pingora::proxy::Session;
 
 use super::app::App;
-use super::client::ClientLink;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
+use super::link::ClientLink;
 use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
@@ -180,7 +180,8 @@ fn admitted(
     cut: bool,
 ) -> Admitted {
     let short = held.granted < most;
-    let clamped_to = if short && !cut { call.output_within(input, held.granted) } else { None };
+    let output = if short && !cut { call.output_within(input, held.granted) } else { None };
+    let clamped_to = output.map(|output| call.body.limit_within(output));
     let paid = call.output_paid(input, held.granted);
     let ceiling =
         if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };

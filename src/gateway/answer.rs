@@ -23,16 +23,52 @@ pub struct Meter {
     reader: Box<dyn AnswerReader>,
     call: Arc<Call>,
     granted: Money,
+    /// What was last reported, until more of the answer comes: it is asked for several times at the end.
+    reported: Option<Option<(Money, Usage)>>,
+    /// The most bytes on the wire that what was read so far can have taken.
+    accounted: u64,
+    /// The same of one piece's framing.
+    frame: u64,
 }
 
+/// Bytes that frame one piece of an answer: a chunk's length and line ends.
+const FRAME_BYTES: u64 = 16;
+/// Several chunks may come in one piece: framing takes at most one byte for so many.
+const SMALL_CHUNK: u64 = 8;
+/// What TLS adds to each piece, and once.
+const TLS_FRAME_BYTES: u64 = 48;
+const TLS_ONCE_BYTES: u64 = 2048;
+/// The status line.
+const STATUS_LINE_BYTES: u64 = 64;
+
 impl Meter {
-    /// A meter over a reader; `granted` is what the hold pays for.
-    pub fn new(reader: Box<dyn AnswerReader>, call: Arc<Call>, granted: Money) -> Self {
-        Meter { reader, call, granted }
+    /// A meter over a reader; `granted` is what the hold pays for. The answer's head had `head_bytes`, and came by TLS or not.
+    pub fn new(
+        reader: Box<dyn AnswerReader>,
+        call: Arc<Call>,
+        granted: Money,
+        head_bytes: usize,
+        is_tls: bool,
+    ) -> Self {
+        let (frame, once) = if is_tls { (FRAME_BYTES + TLS_FRAME_BYTES, TLS_ONCE_BYTES) } else { (FRAME_BYTES, 0) };
+        let accounted = head_bytes as u64 + STATUS_LINE_BYTES + frame + once;
+        Meter { reader, call, granted, reported: None, accounted, frame }
+    }
+
+    /// The most bytes on the wire that what was read so far can have taken.
+    pub fn accounted(&self) -> u64 {
+        self.accounted
+    }
+
+    /// Bytes of the `received` ones that certainly, or possibly, hold output that was not metered.
+    pub fn unmetered(&self, received: u64) -> u64 {
+        received.saturating_sub(self.accounted)
     }
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
     pub fn feed(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Result<(), CutReason> {
+        let length = bytes.len() as u64;
+        self.accounted = self.accounted.saturating_add(length + length / SMALL_CHUNK + self.frame);
         let progress = self.reader.push(bytes, emit);
         self.judge(progress)
     }
@@ -44,6 +80,7 @@ impl Meter {
     }
 
     fn judge(&mut self, progress: Progress) -> Result<(), CutReason> {
+        self.reported = None;
         match progress {
             Progress::Ceiling => Err(CutReason::HoldReached),
             Progress::Unreadable => Err(CutReason::Unreadable),
@@ -53,10 +90,22 @@ impl Meter {
 
     /// What the provider's own usage comes to, at the tier and the model that its answer names. `None` without usage.
     pub fn reported_cost(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
+        if let Some(reported) = self.reported {
+            return reported;
+        }
+        let reported = self.cost_of_usage(prices, provider);
+        self.reported = Some(reported);
+        reported
+    }
+
+    fn cost_of_usage(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
         let observed = self.reader.observed(false);
         let usage = observed.usage?;
-        let row =
-            |model: Option<&str>| model.and_then(|model| prices.for_model(provider, model)).unwrap_or(&self.call.price);
+        let row = |model: Option<&str>| {
+            let named = model.and_then(|model| prices.for_model(provider, model));
+            // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
+            named.filter(|row| row.id != self.call.price.id).unwrap_or(&self.call.price)
+        };
         let own = row(observed.model.as_deref()).cost_scaled(&usage, observed.tier, observed.thousandths);
         let cost = observed.others.iter().fold(own.and(ExactCost::of(observed.fees)), |sum, line| {
             sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))

@@ -1,21 +1,23 @@
-//! Reads a whole request body before the call is forwarded, of any size and framing.
+//! Reads a whole request body before the call is forwarded, of any size and framing, and has it bounded.
 //!
 //! Pingora 0.9 forwards a body that a filter has read only if something of it is left to forward: its retry buffer (at most 64 KiB)
 //! or a body that is not fully read yet. So the buffer is switched on for the last piece only; that piece is what
 //! `request_body_filter` later replaces by the whole new body. For a chunked body, whose last piece nobody can foresee, the
 //! session is given a one-byte body to forward instead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
+use super::Ctx;
 use super::refusal::Refusal;
+use crate::config::ProviderSettings;
+use crate::provider::{Call, Provider, Reading, Request, Route};
 
 /// Pingora's retry buffer takes no more than this.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
-/// A body that is not there after so long is not coming.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no body.
 pub enum BodyError {
@@ -39,8 +41,13 @@ pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
 }
 
-/// Reads the whole body, at most `max` bytes.
-pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
+/// Reads the whole body, at most `max` bytes, in at most `patience`.
+pub async fn read_whole(
+    session: &mut Session,
+    length: Option<usize>,
+    max: usize,
+    patience: Duration,
+) -> Result<Bytes, BodyError> {
     let too_large = || Refusal::too_large("request body", max, "limits.body_bytes");
     if length.is_some_and(|length| length > max) {
         return Err(too_large().into());
@@ -53,29 +60,21 @@ pub async fn read_whole(session: &mut Session, length: Option<usize>, max: usize
     if expects {
         session.write_continue_response().await.map_err(|e| BodyError::Gone(e.into_down()))?;
     }
-    let is_h1 = session.as_http1().is_some();
-    let read = read_pieces(session, length, max, is_h1);
-    let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+    let body = match tokio::time::timeout(patience, read_pieces(session, length, max)).await {
         Ok(body) => body?,
         Err(_) => return Err(Refusal::invalid("The request body did not arrive in time.").into()),
     };
     if length.is_none() {
-        leave_something_to_forward(session, is_h1).await?;
+        leave_something_to_forward(session).await?;
     }
     Ok(body)
 }
 
-async fn read_pieces(
-    session: &mut Session,
-    length: Option<usize>,
-    max: usize,
-    is_h1: bool,
-) -> Result<Bytes, BodyError> {
+async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
     loop {
         match length {
             Some(length) if length.saturating_sub(body.len()) <= TAIL_BYTES_MAX => session.enable_retry_buffering(),
-            None if !is_h1 => session.enable_retry_buffering(),
             _ => {}
         }
         let Some(piece) = session.read_request_body().await.map_err(|e| BodyError::Gone(e.into_down()))? else {
@@ -95,14 +94,7 @@ async fn read_pieces(
 }
 
 /// A body without a declared length left nothing that Pingora would forward: put one byte there.
-async fn leave_something_to_forward(session: &mut Session, is_h1: bool) -> Result<(), BodyError> {
-    if !is_h1 {
-        // HTTP/2 has the retry buffer only; what did not fit cannot be forwarded.
-        if session.as_ref().retry_buffer_truncated() {
-            return Err(Refusal::invalid("An HTTP/2 body above 64 KiB must declare its content-length.").into());
-        }
-        return Ok(());
-    }
+async fn leave_something_to_forward(session: &mut Session) -> Result<(), BodyError> {
     let head = session.req_header().clone();
     session.set_pipelined_prefix(BytesMut::from(&b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"[..]));
     session.read_request().await.map_err(|e| BodyError::Gone(e.into_down()))?;
@@ -112,4 +104,23 @@ async fn leave_something_to_forward(session: &mut Session, is_h1: bool) -> Resul
     // A request pipelined behind this one would be lost.
     session.set_keepalive(None);
     Ok(())
+}
+
+/// Reads and bounds a metered call; `path` with its query.
+pub fn read_call(
+    session: &Session,
+    ctx: &Ctx,
+    (provider, route): (&'static dyn Provider, Route),
+    (path, query): (&str, Option<&str>),
+    body: Bytes,
+    provider_settings: &ProviderSettings,
+) -> Result<Arc<Call>, Refusal> {
+    let reading = Reading {
+        provider: &provider_settings.name,
+        prices: &ctx.settings.prices,
+        options: &provider_settings.options,
+    };
+    let request = Request { route, path, query, headers: &session.req_header().headers, body };
+    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
+    Ok(Arc::new(call))
 }

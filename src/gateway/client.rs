@@ -9,9 +9,9 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,108 +27,13 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::http2;
+use super::link::{ClientLink, HeadHold, lock};
+
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// The largest answer that is kept back until its cost is known; a larger one goes out without the cost header.
 const HEAD_HELD_BYTES_MAX: usize = 4 << 20;
-
-/// What the gateway and a client's connection tell each other. One per connection.
-#[derive(Default)]
-pub struct ClientLink {
-    /// A departure is kept from Pingora.
-    surviving: AtomicBool,
-    /// The client left, or takes nothing any more.
-    gone: AtomicBool,
-    /// A write had to wait in this call: the provider may have sent more than was read of it.
-    waited: AtomicBool,
-    /// The call must end now, whatever it waits for.
-    aborted: AtomicBool,
-    reader: Mutex<Option<Waker>>,
-    head: Mutex<HeadHold>,
-}
-
-/// The state of an answer that is kept back.
-#[derive(Default)]
-enum HeadHold {
-    /// Bytes go straight through.
-    #[default]
-    Off,
-    /// Bytes are kept.
-    Holding,
-    /// The next write sends what was kept, with this header line put in.
-    Release(String),
-    /// The next write sends this whole answer instead of what was kept.
-    Replace(Vec<u8>),
-    /// Another answer was sent: nothing more of the kept one may follow.
-    Replaced,
-}
-
-impl ClientLink {
-    /// From now on a departure does not end the call.
-    pub fn survive(&self) {
-        self.surviving.store(true, Ordering::Release);
-    }
-
-    /// The call has ended: the connection behaves as usual again.
-    pub fn end_call(&self) {
-        self.surviving.store(false, Ordering::Release);
-        self.aborted.store(false, Ordering::Release);
-        self.waited.store(false, Ordering::Release);
-        *lock(&self.head) = HeadHold::Off;
-    }
-
-    /// True once the client left.
-    pub fn gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    /// True when the client took its answer more slowly than it came: what the provider sent may then be more than what was metered.
-    pub fn waited(&self) -> bool {
-        self.waited.load(Ordering::Acquire)
-    }
-
-    /// Ends the call that runs on this connection, also while it waits for the provider.
-    pub fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        if let Some(waker) = lock(&self.reader).take() {
-            waker.wake();
-        }
-    }
-
-    /// Keeps the answer back until [`ClientLink::release_head`].
-    pub fn hold_head(&self) {
-        *lock(&self.head) = HeadHold::Holding;
-    }
-
-    /// Lets the answer go, with `line` (`name: value`) added to its head. Nothing happens when it already went.
-    pub fn release_head(&self, line: String) {
-        let mut head = lock(&self.head);
-        if matches!(*head, HeadHold::Holding) {
-            *head = HeadHold::Release(line);
-        }
-    }
-
-    /// Sends `answer`, a whole HTTP/1.1 answer, instead of the one that is kept back. False when that already went.
-    pub fn replace_answer(&self, answer: Vec<u8>) -> bool {
-        let mut head = lock(&self.head);
-        let held = matches!(*head, HeadHold::Holding);
-        if held {
-            *head = HeadHold::Replace(answer);
-        }
-        held
-    }
-}
-
-impl fmt::Debug for ClientLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientLink").field("gone", &self.gone).finish_non_exhaustive()
-    }
-}
-
-/// A poisoned lock only means that another request panicked; the data behind is plain flags.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// Finds the link of the connection that a request came on.
 pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
@@ -140,12 +45,20 @@ pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
 pub struct Front<A> {
     /// The proxy.
     pub inner: Arc<A>,
+    /// The largest head of a request.
+    pub head_bytes: u32,
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.inner.process_new(Box::new(ClientStream::new(session)), shutdown).await
+    async fn process_new(self: &Arc<Self>, mut session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let (is_http2, read) = http2::opening(&mut session).await.ok()?;
+        if is_http2 {
+            http2::serve(self.inner.clone(), session, read, self.head_bytes, shutdown).await;
+            return None;
+        }
+        let socket = session.get_socket_digest();
+        self.inner.process_new(Box::new(ClientStream::new(session, read, socket)), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -154,8 +67,12 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
 }
 
 /// A client's connection with its [`ClientLink`].
-struct ClientStream {
+pub struct ClientStream {
     inner: Stream,
+    /// Bytes that were read before, and come first.
+    read: Vec<u8>,
+    /// The client's socket, which may be another one than `inner`'s.
+    socket: Option<Arc<SocketDigest>>,
     link: Arc<ClientLink>,
     digest: Arc<ProxyDigest>,
     /// Bytes kept back, or on their way out after a release (`sent` of them are gone).
@@ -165,24 +82,30 @@ struct ClientStream {
 }
 
 impl ClientStream {
-    fn new(inner: Stream) -> Self {
+    /// A connection of which `read` was read already, from a client at `socket`.
+    pub fn new(inner: Stream, read: Vec<u8>, socket: Option<Arc<SocketDigest>>) -> Self {
         let link = Arc::new(ClientLink::default());
         let user_data: Box<dyn Any + Send + Sync> = Box::new(link.clone());
         // A digest wants a response header; nobody reads this one.
         let (parts, ()) = http::Response::new(()).into_parts();
         let digest = Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(parts)), Some(user_data)));
-        ClientStream { inner, link, digest, kept: Vec::new(), sent: 0, stall: None }
+        ClientStream { inner, read, socket, link, digest, kept: Vec::new(), sent: 0, stall: None }
     }
 
     /// The client left. True when the call must not notice.
     fn departed(&self) -> bool {
+        self.link.note_received();
         self.link.gone.store(true, Ordering::Release);
-        self.link.surviving.load(Ordering::Acquire)
+        // A provider bills what it sent, read or not: that is metered first.
+        if !self.link.goes_on() && self.link.lags() {
+            self.link.catching_up.store(true, Ordering::Release);
+        }
+        self.link.goes_on()
     }
 
     /// True when everything written is to be thrown away.
     fn discards(&self) -> bool {
-        self.link.gone() && self.link.surviving.load(Ordering::Acquire)
+        self.link.gone() && self.link.goes_on()
     }
 
     /// Takes a finished write's result: a client that cannot be written to has left.
@@ -222,8 +145,9 @@ impl ClientStream {
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            HeadHold::Release(line) => match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(end) => drop(self.kept.splice(end..end, format!("\r\n{line}").into_bytes())),
+            // The line becomes the first of the head, behind the status line.
+            HeadHold::Release(line) => match self.kept.windows(2).position(|two| two == b"\r\n") {
+                Some(end) => drop(self.kept.splice(end..end, b"\r\n".iter().copied().chain(line.bytes()))),
                 // The decision came before the head was written.
                 None => *head = HeadHold::Release(line),
             },
@@ -275,11 +199,15 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.link.aborted.load(Ordering::Acquire) {
+            self.link.note_received();
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if self.discards() {
             self.remember_reader(cx);
             return Poll::Pending;
+        }
+        if http2::give_back(&mut self.read, buf) {
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -292,6 +220,7 @@ impl AsyncRead for ClientStream {
             self.remember_reader(cx);
             // An abort that came before the waker was stored must not be missed.
             if self.link.aborted.load(Ordering::Acquire) {
+                self.link.note_received();
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             return Poll::Pending;
@@ -416,7 +345,7 @@ impl GetProxyDigest for ClientStream {
 
 impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.socket.clone()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::ledger::{Charge, Remaining};
 use crate::money::Money;
 use crate::observe::metrics;
 
+/// With more than this unread, the provider may have sent more than this machine could take in.
+const UNMETERED_BYTES_MAX: u64 = 16 << 10;
 /// The status under which a call is reported whose client left.
 const CLIENT_CLOSED: u16 = 499;
 
@@ -196,18 +198,15 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
     }
     let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
     let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
-    // What was read of a stream is what was sent only while its client kept up.
-    let kept_up = !ctx.link.as_ref().is_some_and(|link| link.waited());
-    if may_count && kept_up && call.cuttable {
+    if may_count
+        && call.cuttable
+        && let Some(unmetered) = unmetered(ctx)
+    {
+        let in_flight = admit::in_flight(0).saturating_add(unmetered);
         match &mut ctx.meter {
-            Some(meter) if meter.is_stream() => {
-                return Charge::Exact(meter.generated_cost(admit::in_flight(0)));
-            }
+            Some(meter) if meter.is_stream() => return Charge::Exact(meter.generated_cost(in_flight)),
             // Before its head a stream has generated nothing but what is in flight.
-            None => {
-                let begun = call.worst(call.input_max, admit::in_flight(0));
-                return Charge::Exact(begun.min(granted));
-            }
+            None => return Charge::Exact(call.worst(call.input_max, in_flight).min(granted)),
             Some(_) => {}
         }
     }
@@ -215,6 +214,15 @@ fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
         Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
         _ => Charge::Full,
     }
+}
+
+/// Bytes of the answer that had reached this machine, when it was decided to end the call, without having been metered; each may be a
+/// token. `None` when that is not known or too much to tell what else is on its way: a client that does not keep up, or a gateway.
+fn unmetered(ctx: &Ctx) -> Option<u64> {
+    let link = ctx.link.as_ref().filter(|link| !link.waited())?;
+    let received = link.received()?;
+    let unmetered = ctx.meter.as_ref().map_or(received, |meter| meter.unmetered(received));
+    (unmetered <= UNMETERED_BYTES_MAX).then_some(unmetered)
 }
 
 fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {

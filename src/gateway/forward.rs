@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::intake::KEY_HEADERS;
-use crate::config::ProviderSettings;
+use crate::config::{OnDisconnect, ProviderSettings};
 use crate::provider::{Outgoing, Provider};
 use crate::secret::Secret;
 
@@ -94,7 +95,9 @@ pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<
     // Pingora's pool does not tell certificate authorities or protocols apart: each provider gets a pool of its own.
     peer.group_key = pool;
     let options = &mut peer.options;
-    options.alpn = if provider.http2 { ALPN::H2H1 } else { ALPN::H1 };
+    // In cancel mode what came is counted by connection: calls must not share one.
+    let may_share = provider.on_disconnect == OnDisconnect::Drain;
+    options.alpn = if provider.http2 && may_share { ALPN::H2H1 } else { ALPN::H1 };
     options.max_h2_streams = 100;
     options.connection_timeout = Some(provider.connect_timeout);
     options.total_connection_timeout = Some(provider.connect_timeout.saturating_mul(2));
@@ -123,20 +126,14 @@ pub fn rewrite_head(
     settings: &ProviderSettings,
     provider: &'static dyn Provider,
 ) -> Result<()> {
-    let ours: Vec<String> = head
-        .headers
-        .keys()
-        .map(|name| name.as_str())
-        .filter(|name| name.starts_with("x-loopers-"))
-        .map(String::from)
-        .collect();
-    for name in ours
-        .iter()
-        .map(String::as_str)
-        .chain(DROPPED)
-        .chain(KEY_HEADERS)
-        .chain(provider.dropped_headers().iter().copied())
-    {
+    let is_dropped = |name: &str| {
+        name.starts_with("x-loopers-")
+            || DROPPED.contains(&name)
+            || KEY_HEADERS.contains(&name)
+            || provider.dropped_headers().iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
+    };
+    let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
+    for name in &dropped {
         head.remove_header(name);
     }
     let uri = out

@@ -13,7 +13,7 @@ use crate::observe::metrics;
 #[must_use = "a hold that nobody settles is charged in full"]
 pub struct Hold {
     app: Arc<App>,
-    at: HoldRef,
+    at: Arc<HoldRef>,
     provider: Arc<str>,
     /// `provider/model`.
     model: Arc<str>,
@@ -26,6 +26,7 @@ pub struct Hold {
 impl Hold {
     /// Takes responsibility before the reserve is sent: if its answer is lost, the hold is released all the same.
     pub fn before_reserve(app: Arc<App>, at: HoldRef, provider: Arc<str>, model: Arc<str>) -> Hold {
+        let at = Arc::new(at);
         Hold { app, at, provider, model, granted: Money::ZERO, taken: false, sent: false, settled: false }
     }
 
@@ -57,7 +58,7 @@ impl Hold {
     }
 
     /// Where it was taken from.
-    pub fn at(&self) -> &HoldRef {
+    pub fn at(&self) -> &Arc<HoldRef> {
         &self.at
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::refusal::Refusal;
+use crate::control::ops::model_matches;
 use crate::ledger::{Policy, ProviderKeySource, SessionAsk};
 use crate::money::Money;
 use crate::secret::{KEY_PREFIX, KeyHash, Secret};
@@ -243,12 +244,11 @@ pub fn admits(policy: &Policy, provider: &str, client: Option<IpAddr>) -> Result
 
 /// What a key's policy says of a model.
 pub fn admits_model(policy: &Policy, provider: &str, model: &str) -> Result<(), Refusal> {
-    let full = format!("{provider}/{model}");
-    let matches = |pattern: &String| match pattern.strip_suffix('*') {
-        Some(prefix) => model.starts_with(prefix) || full.starts_with(prefix),
-        None => pattern == model || *pattern == full,
-    };
-    if policy.models.is_empty() || policy.models.iter().any(matches) {
+    if policy.models.is_empty() {
+        return Ok(());
+    }
+    let matches = |pattern: &String| model_matches(pattern, provider, model);
+    if policy.models.iter().any(matches) {
         return Ok(());
     }
     Err(Refusal::new(

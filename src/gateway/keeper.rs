@@ -33,7 +33,7 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
         }
         let calls = app.running.older_than(CHECK_FROM);
         for batch in calls.chunks(CHECK_BATCH) {
-            let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| at.clone()).collect();
+            let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| HoldRef::clone(at)).collect();
             let standings = match ledger.standing(&holds).await {
                 Ok(standings) => standings,
                 Err(error) => {

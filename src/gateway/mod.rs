@@ -12,8 +12,10 @@ mod ending;
 mod forward;
 mod health;
 mod hold;
+mod http2;
 mod intake;
 mod keeper;
+mod link;
 mod refusal;
 mod running;
 mod serve;
@@ -32,12 +34,12 @@ use pingora::{Error, ErrorType, Result};
 use self::admit::{Admitted, Denied};
 use self::answer::{CutReason, Meter, Tail};
 use self::app::{App, Permit, size};
-use self::client::ClientLink;
 use self::forward::Outbound;
+use self::link::ClientLink;
 use self::refusal::Refusal;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
-use crate::provider::{AnswerHead, Call, Provider, Reading, Request, Route};
+use crate::provider::{AnswerHead, Call, Provider, Route};
 
 pub use serve::{InProcess, open_ledger, run, start_in_process};
 
@@ -87,6 +89,25 @@ struct Ctx {
 impl Ctx {
     fn provider_settings(&self) -> Option<&ProviderSettings> {
         self.settings.providers.get(&*self.provider_name)
+    }
+
+    /// The call ends early, here.
+    fn note_received(&self) {
+        if let Some(link) = &self.link {
+            link.note_received();
+        }
+    }
+
+    /// The request names this provider, which may be configured.
+    fn goes_to(&mut self, name: &str, configured: Option<&ProviderSettings>) {
+        self.provider = match configured {
+            Some(configured) => crate::provider::find(&configured.api, &configured.name),
+            // Only so that the refusal has the shape that the SDK expects.
+            None => crate::provider::find(name, name),
+        };
+        if let Some(configured) = configured {
+            self.provider_name = configured.name.clone();
+        }
     }
 
     /// True when the answer comes in events.
@@ -162,6 +183,22 @@ impl ProxyHttp for Gateway {
         Ok(forward::peer(address, settings, pool as u64))
     }
 
+    /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        fd: std::os::fd::RawFd,
+        _digest: Option<&pingora::protocols::Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let (Some(link), Some(_)) = (&ctx.link, &ctx.admitted) {
+            link.goes_out_on(fd);
+        }
+        Ok(())
+    }
+
     /// The connection stands: from here on the provider may see the call.
     async fn upstream_request_filter(
         &self,
@@ -223,7 +260,9 @@ impl ProxyHttp for Gateway {
             head.remove_header("content-length");
             metrics::stream_opened();
         }
-        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted()));
+        let head_bytes = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let is_tls = ctx.provider_settings().is_some_and(|settings| settings.base_url.tls);
+        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted(), head_bytes, is_tls));
         Ok(())
     }
 
@@ -247,6 +286,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
+            ctx.note_received();
             return cut();
         }
         ctx.last_byte_at = Some(Instant::now());
@@ -257,8 +297,12 @@ impl ProxyHttp for Gateway {
         if end && judged.is_ok() {
             judged = meter.finish(&mut emit);
         }
+        if let Some(link) = &ctx.link {
+            link.metered(meter.accounted());
+        }
         if let Err(reason) = judged {
             ctx.cut = Some(reason);
+            ctx.note_received();
             ctx.last = emit.freeze();
             return cut();
         }
@@ -358,18 +402,10 @@ impl Gateway {
         }
         let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;
         let configured = settings.providers.get(target.provider);
-        let provider = match configured {
-            Some(configured) => crate::provider::find(&configured.api, &configured.name),
-            // Only so that the refusal has the shape that the SDK expects.
-            None => crate::provider::find(target.provider, target.provider),
-        };
-        ctx.provider = provider;
-        if let Some(configured) = configured {
-            ctx.provider_name = configured.name.clone();
-        }
+        ctx.goes_to(target.provider, configured);
         let credentials = intake::credentials(&session.req_header().headers, &target)?;
         let view = admit::key_view(&app, &credentials.key).await?;
-        let (Some(provider), Some(provider_settings)) = (provider, configured) else {
+        let (Some(provider), Some(provider_settings)) = (ctx.provider, configured) else {
             return Err(Refusal::unknown_route().into());
         };
         let route = provider
@@ -397,7 +433,8 @@ impl Gateway {
         let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
-            let call = read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
+            let call =
+                body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, name, &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
@@ -439,29 +476,11 @@ impl Gateway {
         let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
             .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
         ctx.permits.push(permit);
-        match body::read_whole(session, length, max).await {
+        let patience = Duration::from_secs(limits.body_seconds);
+        match body::read_whole(session, length, max, patience).await {
             Ok(bytes) => Ok(bytes),
             Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
             Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
         }
     }
-}
-
-/// Reads and bounds a metered call; `path` with its query.
-fn read_call(
-    session: &Session,
-    ctx: &Ctx,
-    (provider, route): (&'static dyn Provider, Route),
-    (path, query): (&str, Option<&str>),
-    body: Bytes,
-    provider_settings: &ProviderSettings,
-) -> Result<Arc<Call>, Refusal> {
-    let reading = Reading {
-        provider: &provider_settings.name,
-        prices: &ctx.settings.prices,
-        options: &provider_settings.options,
-    };
-    let request = Request { route, path, query, headers: &session.req_header().headers, body };
-    let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
-    Ok(Arc::new(call))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::ClientLink;
+use super::link::ClientLink;
 use super::refusal::Refusal;
 use crate::ledger::{HoldId, HoldRef, Level, Standing};
 
@@ -37,7 +37,7 @@ impl CutSwitch {
 
 /// One running call.
 struct Entry {
-    at: HoldRef,
+    at: Arc<HoldRef>,
     since: Instant,
     switch: Arc<CutSwitch>,
 }
@@ -50,7 +50,7 @@ pub struct Running {
 
 impl Running {
     /// A call was admitted.
-    pub fn add(&self, at: &HoldRef, switch: Arc<CutSwitch>) {
+    pub fn add(&self, at: &Arc<HoldRef>, switch: Arc<CutSwitch>) {
         self.lock().insert(at.hold.clone(), Entry { at: at.clone(), since: Instant::now(), switch });
     }
 
@@ -60,7 +60,7 @@ impl Running {
     }
 
     /// Calls that run for at least `age`.
-    pub fn older_than(&self, age: Duration) -> Vec<(HoldRef, Arc<CutSwitch>)> {
+    pub fn older_than(&self, age: Duration) -> Vec<(Arc<HoldRef>, Arc<CutSwitch>)> {
         let calls = self.lock();
         calls
             .values()

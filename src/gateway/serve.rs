@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
-use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -37,8 +37,6 @@ use crate::ledger::{Ledger, LedgerError};
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
-/// HTTP/2 connections without a request are closed after so long.
-const H2_IDLE: Duration = Duration::from_secs(60);
 
 /// Opens the ledger of a config.
 pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
@@ -88,7 +86,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    let gateway = Front { inner: Arc::new(proxy(&app, server.configuration.clone())) };
+    let gateway = front(&app, server.configuration.clone());
     let mut data = Service::new(String::from("gateway"), gateway);
     let listen = settings.listen.to_string();
     match &settings.tls {
@@ -126,14 +124,12 @@ fn server_conf(settings: &Settings) -> ServerConf {
     }
 }
 
-fn proxy(app: &Arc<App>, conf: Arc<ServerConf>) -> HttpProxy<Gateway> {
+/// The proxy, behind the layer that sees its clients' connections. HTTP/2 ends in that layer.
+fn front(app: &Arc<App>, conf: Arc<ServerConf>) -> Front<HttpProxy<Gateway>> {
     let mut proxy = HttpProxy::new(Gateway::new(app.clone()), conf);
     proxy.handle_init_modules();
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(H2_IDLE);
-    proxy.server_options = Some(options);
-    proxy
+    let head_bytes = u32::try_from(app.settings.load().limits.header_bytes).unwrap_or(u32::MAX);
+    Front { inner: Arc::new(proxy), head_bytes }
 }
 
 fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
@@ -224,7 +220,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = App::new(settings, ledger.clone());
     let conf = Arc::new(server_conf(&app.settings.load()));
-    let front = Arc::new(Front { inner: Arc::new(proxy(&app, conf)) });
+    let front = Arc::new(front(&app, conf));
     let (shutdown, watch) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(accept(listener, front, watch)),

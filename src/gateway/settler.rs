@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
@@ -22,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The hold.
-    pub at: HoldRef,
+    pub at: Arc<HoldRef>,
     /// How it ends.
     pub charge: Charge,
     /// Provider, for metrics.
@@ -33,10 +32,30 @@ pub struct Job {
     pub taken: bool,
 }
 
+/// Jobs that are with nobody.
+#[derive(Default)]
+struct Queue {
+    fresh: VecDeque<Job>,
+    /// Jobs that the ledger did not take, and when each is sent again: first due first.
+    failed: VecDeque<(Instant, Job)>,
+}
+
+impl Queue {
+    /// The next jobs to be sent, those that failed before first.
+    fn take(&mut self) -> VecDeque<Job> {
+        let now = Instant::now();
+        let due = self.failed.iter().take(BATCH).take_while(|(at, _)| *at <= now).count();
+        let mut jobs: VecDeque<Job> = self.failed.drain(..due).map(|(_, job)| job).collect();
+        let count = self.fresh.len().min(BATCH - due);
+        jobs.extend(self.fresh.drain(..count));
+        jobs
+    }
+}
+
 /// The queue of settlements. Whoever owns a hold pushes exactly one job for it.
 #[derive(Default)]
 pub struct Settler {
-    queue: Mutex<VecDeque<Job>>,
+    queue: Mutex<Queue>,
     wake: Notify,
     /// Jobs pushed and not yet applied.
     pending: AtomicUsize,
@@ -47,7 +66,7 @@ impl Settler {
     pub fn push(&self, job: Job) {
         self.pending.fetch_add(1, Ordering::AcqRel);
         metrics::unsettled(1);
-        self.queue().push_back(job);
+        self.queue().fresh.push_back(job);
         self.wake.notify_one();
     }
 
@@ -60,13 +79,22 @@ impl Settler {
     pub async fn run(self: Arc<Self>, ledger: Ledger) {
         loop {
             if !self.settle_some(&ledger).await {
-                self.wake.notified().await;
+                self.something_to_do().await;
             }
         }
     }
 
+    /// Waits for a job, or for one that failed to be due again.
+    async fn something_to_do(&self) {
+        let due = self.queue().failed.front().map(|(due, _)| *due);
+        match due {
+            None => self.wake.notified().await,
+            Some(due) => drop(timeout_at(due, self.wake.notified()).await),
+        }
+    }
+
     /// Settles what is left, at shutdown, on a runtime that outlives the server's. True when nothing is left.
-    pub async fn drain(self: &Arc<Self>, ledger: &Ledger, deadline: Instant) -> bool {
+    pub async fn drain(&self, ledger: &Ledger, deadline: Instant) -> bool {
         while self.pending() > 0 {
             let round = async {
                 if !self.settle_some(ledger).await {
@@ -80,74 +108,67 @@ impl Settler {
         true
     }
 
-    /// Settles one batch. False when there was nothing to do.
-    async fn settle_some(self: &Arc<Self>, ledger: &Ledger) -> bool {
-        let jobs: Vec<Job> = {
-            let mut queue = self.queue();
-            let count = queue.len().min(BATCH);
-            queue.drain(..count).collect()
-        };
-        match jobs.len() {
-            0 => return false,
-            1 => {
-                for job in jobs {
-                    InWork { job: Some(job), settler: self.clone() }.settle(ledger.clone()).await;
-                }
-            }
-            _ => {
-                let mut batch = JoinSet::new();
-                for job in jobs {
-                    let work = InWork { job: Some(job), settler: self.clone() };
-                    batch.spawn(work.settle(ledger.clone()));
-                }
-                while batch.join_next().await.is_some() {}
-            }
+    /// Sends the settlements that wait, together; while the ledger is busy with them, the next ones gather. False when there
+    /// were none.
+    async fn settle_some(&self, ledger: &Ledger) -> bool {
+        let jobs = self.queue().take();
+        if jobs.is_empty() {
+            return false;
         }
+        let mut batch = InWork { jobs, settler: self };
+        let ends: Vec<(Arc<HoldRef>, Charge)> = batch.jobs.iter().map(|job| (job.at.clone(), job.charge)).collect();
+        let started = std::time::Instant::now();
+        let results = ledger.settle_all(&ends).await;
+        batch.end(results, started.elapsed());
         true
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Job>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A job that is with the ledger. If its task is dropped (the server's runtime ends), the job goes back to the queue.
-struct InWork {
-    job: Option<Job>,
-    settler: Arc<Settler>,
+/// Jobs that are with the ledger. If their task is dropped (the server's runtime ends), they go back to the queue.
+struct InWork<'a> {
+    jobs: VecDeque<Job>,
+    settler: &'a Settler,
 }
 
-impl InWork {
-    async fn settle(mut self, ledger: Ledger) {
-        while let Some(job) = &self.job {
-            let started = std::time::Instant::now();
-            let result = ledger.settle(&job.at, job.charge).await;
-            metrics::ledger("settle", started.elapsed());
+impl InWork<'_> {
+    /// Takes the ledger's answers, in the order of the jobs. What it did not take is sent again later.
+    fn end(&mut self, results: Vec<Result<Settled, LedgerError>>, took: Duration) {
+        let mut unavailable = 0;
+        for result in results {
+            let Some(job) = self.jobs.pop_front() else { break };
+            metrics::ledger("settle", took);
             match result {
                 Ok(settled) => {
-                    report(job, settled);
-                    self.job = None;
+                    report(&job, settled);
                     self.settler.pending.fetch_sub(1, Ordering::AcqRel);
                     metrics::unsettled(-1);
+                    continue;
                 }
                 Err(LedgerError::Unavailable(reason)) => {
-                    metrics::ledger_up(false);
-                    log::warn!("settlement of hold {} waits for the ledger: {reason}", job.at.hold);
-                    sleep(RETRY_AFTER).await;
+                    if unavailable == 0 {
+                        metrics::ledger_up(false);
+                        log::warn!("settlement of hold {} waits for the ledger: {reason}", job.at.hold);
+                    }
+                    unavailable += 1;
                 }
-                Err(other) => {
-                    log::error!("settlement of hold {} was not taken: {other}", job.at.hold);
-                    sleep(RETRY_AFTER).await;
-                }
+                Err(other) => log::error!("settlement of hold {} was not taken: {other}", job.at.hold),
             }
+            self.settler.queue().failed.push_back((Instant::now() + RETRY_AFTER, job));
+        }
+        if unavailable > 1 {
+            log::warn!("and {} more settlements wait for the ledger", unavailable - 1);
         }
     }
 }
 
-impl Drop for InWork {
+impl Drop for InWork<'_> {
     fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
-            self.settler.queue().push_back(job);
+        if !self.jobs.is_empty() {
+            self.settler.queue().fresh.extend(self.jobs.drain(..));
             self.settler.wake.notify_one();
         }
     }
@@ -182,5 +203,58 @@ fn report(job: &Job, settled: Settled) {
             log::debug!("hold {} was settled before", job.at.hold)
         }
         Settled::Already { .. } | Settled::Unknown => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Calendar, Clock};
+    use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
+    use crate::ledger::{HoldId, NodeId};
+
+    fn job(chain: Vec<NodeId>) -> Job {
+        let at = Arc::new(HoldRef { hold: HoldId::random().unwrap(), chain, session: None });
+        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false }
+    }
+
+    fn ledger() -> Ledger {
+        let options =
+            EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+        Ledger::Embedded(EmbeddedLedger::open(options).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_settlement_that_fails_stops_no_other_and_stays_owed() {
+        let (settler, ledger) = (Settler::default(), ledger());
+        // Without a chain no ledger can take it; the others are holds that nobody knows.
+        settler.push(job(Vec::new()));
+        for _ in 0..2 * BATCH {
+            settler.push(job(vec!["k_1".into()]));
+        }
+        while settler.settle_some(&ledger).await {}
+        assert_eq!(settler.pending(), 1);
+        assert_eq!(settler.queue().failed.len(), 1);
+        let again = async {
+            while !settler.settle_some(&ledger).await {
+                settler.something_to_do().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), again).await.expect("it was not sent again");
+        assert_eq!(settler.pending(), 1);
+    }
+
+    #[test]
+    fn jobs_in_work_go_back_to_the_queue_when_their_task_is_dropped() {
+        let settler = Settler::default();
+        settler.push(job(vec!["k_1".into()]));
+        settler.push(job(vec!["k_1".into()]));
+        let jobs = settler.queue().take();
+        let mut work = InWork { jobs, settler: &settler };
+        assert!(settler.queue().take().is_empty());
+        // Fewer answers than jobs: what has none is still owed.
+        work.end(vec![Ok(Settled::Unknown)], Duration::ZERO);
+        drop(work);
+        assert_eq!((settler.pending(), settler.queue().take().len()), (1, 1));
     }
 }

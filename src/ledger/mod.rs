@@ -13,6 +13,8 @@ pub mod rules;
 pub use answers::*;
 pub use records::*;
 
+use std::sync::Arc;
+
 use crate::secret::KeyHash;
 
 /// Why the ledger did not do what it was asked to.
@@ -57,6 +59,11 @@ impl Ledger {
     /// Ends a hold. Idempotent: only the first settlement counts, except that a true cost corrects an expired hold once.
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         each!(self, engine => engine.settle(at, charge).await)
+    }
+
+    /// Ends several holds, each as [`Ledger::settle`] does, in one exchange where the engine can. One answer for each, in order.
+    pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        each!(self, engine => engine.settle_all(ends).await)
     }
 
     /// Charges up to `most` expired holds in full.

@@ -59,7 +59,7 @@ pub struct Tree(String);
 impl Tree {
     /// The tree of this root.
     pub fn of(root: &NodeId) -> Self {
-        Tree(format!("{PREFIX}{{{root}}}:"))
+        Tree([PREFIX, "{", root.as_str(), "}:"].concat())
     }
 
     /// A key or team.

@@ -12,11 +12,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::dialect::PAD_BLOCK;
 use super::generate::Beat;
 use super::script::Script;
 
 const MEGABYTE: u64 = 1 << 20;
-const PAD_BLOCK: usize = 64 * 1024;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, io::Error>>>;
 
@@ -98,7 +98,7 @@ impl MockBody {
         let megabytes = script.big.unwrap_or(0);
         MockBody::Odd(Box::new(Odd {
             pieces,
-            pad: Pad::new(megabytes * MEGABYTE, b"", b' ', b""),
+            pad: Pad::new(megabytes * MEGABYTE, vec![b' '; PAD_BLOCK]),
             drips: script.endless,
             drip: None,
             breaks: script.truncate,
@@ -107,13 +107,13 @@ impl MockBody {
     }
 
     /// A stream.
-    pub fn events(beats: mpsc::Receiver<Beat>, render: Box<dyn Render>, script: &Script) -> MockBody {
+    pub fn events(beats: mpsc::Receiver<Beat>, render: Box<dyn Render>, pad: Vec<u8>, script: &Script) -> MockBody {
         let big = script.big.unwrap_or(0) * MEGABYTE;
         MockBody::Events(Box::new(Events {
             beats,
             render,
             out: Out::new(script),
-            pad: Pad::new(big, b": ", b'.', b"\n"),
+            pad: Pad::new(big, pad),
             is_padding: false,
             held: None,
             truncates: script.truncate,
@@ -183,21 +183,16 @@ struct Pad {
 }
 
 impl Pad {
-    fn new(left: u64, head: &[u8], fill: u8, tail: &[u8]) -> Pad {
-        let mut block = Vec::new();
-        if left > 0 {
-            block.extend_from_slice(head);
-            block.resize(PAD_BLOCK - tail.len(), fill);
-            block.extend_from_slice(tail);
-        }
-        Pad { block: Bytes::from(block), left }
+    fn new(left: u64, block: Vec<u8>) -> Pad {
+        let left = if block.is_empty() { 0 } else { left };
+        Pad { block: if left > 0 { Bytes::from(block) } else { Bytes::new() }, left }
     }
 
     fn next(&mut self) -> Option<Bytes> {
         if self.left == 0 {
             return None;
         }
-        self.left = self.left.saturating_sub(PAD_BLOCK as u64);
+        self.left = self.left.saturating_sub(self.block.len() as u64);
         Some(self.block.clone())
     }
 }
@@ -310,7 +305,7 @@ impl Events {
                 self.end = match beat {
                     Beat::End | Beat::Error => Some(Ending::Clean),
                     Beat::Die => Some(Ending::Broken),
-                    Beat::Start | Beat::Tokens { .. } => None,
+                    Beat::Start | Beat::Thoughts { .. } | Beat::Tokens { .. } => None,
                 };
             }
             None => self.end = Some(Ending::Broken),

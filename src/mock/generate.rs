@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::invoice::{Books, Call, Outcome};
 use super::script::{OnLeave, Script};
+use super::words::{mix, word};
 
 /// Beats that may wait for a slow reader when generation has a rate of its own.
 const AHEAD_PACED: usize = 1024;
@@ -19,6 +20,13 @@ const AHEAD_UNPACED: usize = 8;
 pub enum Beat {
     /// The answer begins.
     Start,
+    /// Thought tokens `from..to` of every choice exist now (and are billed).
+    Thoughts {
+        /// First token.
+        from: u64,
+        /// One past the last token.
+        to: u64,
+    },
     /// Visible tokens `from..to` of every choice exist now (and are billed).
     Tokens {
         /// First token.
@@ -53,7 +61,52 @@ pub struct Plan {
     pub endless: Option<u64>,
 }
 
+/// What a request asks for, in so far as it decides how much is generated.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Number of choices.
+    pub choices: u64,
+    /// The output limit of the request, or else the model's own.
+    pub limit: u64,
+    /// The model's own limit.
+    pub max_output: u64,
+    /// Is the answer a stream?
+    pub stream: bool,
+    /// Does it think unless told otherwise?
+    pub thinks: bool,
+}
+
 impl Plan {
+    /// What a call generates that wishes for `wish` and whose script is `script`.
+    pub fn new(seed: u64, wish: &Wish, script: &Script) -> Plan {
+        let wanted = script.tokens.unwrap_or(5 + mix(seed) % 56);
+        let thinks = wish.thinks && script.tokens.is_none();
+        let implied = if thinks { mix(seed ^ 1) % 32 } else { 0 };
+        let reasoning = script.reasoning.unwrap_or(implied);
+        // A scripted total includes its reasoning; otherwise reasoning comes on top.
+        let mut wanted = if script.tokens.is_some() { wanted.max(reasoning) } else { wanted + reasoning };
+        let first_event = first_event(seed, script);
+        wanted += first_event;
+        let obeys = script.obey.unwrap_or(u64::from(!script.endless)) == 1;
+        if script.endless && wish.stream {
+            wanted = u64::MAX;
+        }
+        Plan {
+            seed,
+            choices: wish.choices,
+            wanted,
+            limit: if obeys { wish.limit } else { u64::MAX },
+            reasoning,
+            first_event,
+            endless: (script.endless && wish.stream && !obeys).then_some(wish.max_output),
+        }
+    }
+
+    /// A call that generates nothing.
+    pub fn nothing(seed: u64) -> Plan {
+        Plan { seed, choices: 1, wanted: 0, limit: 0, reasoning: 0, first_event: 0, endless: None }
+    }
+
     /// Tokens that it will generate.
     pub fn total(&self) -> u64 {
         self.wanted.min(self.limit)
@@ -73,6 +126,17 @@ impl Plan {
     pub fn visible(&self) -> u64 {
         self.total() - self.silent()
     }
+}
+
+/// How many words make up a first event of that many bytes.
+fn first_event(seed: u64, script: &Script) -> u64 {
+    let size = script.large_event.unwrap_or(0);
+    let (mut bytes, mut count) = (0, 0);
+    while bytes < size {
+        bytes += word(seed, script.unicode, 0, count).len() as u64;
+        count += 1;
+    }
+    count
 }
 
 /// A generation that is about to run.
@@ -137,7 +201,7 @@ impl Job {
         let mut pause_left = pause.filter(|_| self.script.pause_at.is_some());
         let mut done = 0;
         loop {
-            if reader.told_to_stop || self.call.is_orphan() {
+            if reader.told_to_stop || self.call.must_stop() {
                 return true;
             }
             if let Some(pause) = pause_left.take_if(|_| Some(done) >= self.script.pause_at) {
@@ -154,9 +218,13 @@ impl Job {
                 return true;
             }
             self.call.generate(step.saturating_mul(self.plan.choices));
-            let from = done.saturating_sub(self.plan.reasoning);
+            let before = done;
             done += step;
-            let to = done.saturating_sub(self.plan.reasoning);
+            let thoughts = self.plan.reasoning;
+            if before < thoughts {
+                reader.send(Beat::Thoughts { from: before, to: done.min(thoughts) }).await;
+            }
+            let (from, to) = (before.saturating_sub(thoughts), done.saturating_sub(thoughts));
             if to > from {
                 reader.send(Beat::Tokens { from, to }).await;
             }
@@ -253,198 +321,5 @@ impl Reader {
             }
         }
         sleep_until(until).await;
-    }
-}
-
-/// Common words. Each, with a space before it, is one token in OpenAI's encodings (a test counts them).
-static WORDS: [&str; 128] = [
-    " time",
-    " year",
-    " people",
-    " way",
-    " day",
-    " man",
-    " thing",
-    " woman",
-    " life",
-    " child",
-    " world",
-    " school",
-    " state",
-    " family",
-    " student",
-    " group",
-    " country",
-    " problem",
-    " hand",
-    " part",
-    " place",
-    " case",
-    " week",
-    " company",
-    " system",
-    " program",
-    " question",
-    " work",
-    " government",
-    " number",
-    " night",
-    " point",
-    " home",
-    " water",
-    " room",
-    " mother",
-    " area",
-    " money",
-    " story",
-    " fact",
-    " month",
-    " lot",
-    " right",
-    " study",
-    " book",
-    " eye",
-    " job",
-    " word",
-    " business",
-    " issue",
-    " side",
-    " kind",
-    " head",
-    " house",
-    " service",
-    " friend",
-    " father",
-    " power",
-    " hour",
-    " game",
-    " line",
-    " end",
-    " member",
-    " law",
-    " car",
-    " city",
-    " community",
-    " name",
-    " president",
-    " team",
-    " minute",
-    " idea",
-    " kid",
-    " body",
-    " information",
-    " back",
-    " parent",
-    " face",
-    " others",
-    " level",
-    " office",
-    " door",
-    " health",
-    " person",
-    " art",
-    " war",
-    " history",
-    " party",
-    " result",
-    " change",
-    " morning",
-    " reason",
-    " research",
-    " girl",
-    " guy",
-    " moment",
-    " air",
-    " teacher",
-    " force",
-    " education",
-    " the",
-    " of",
-    " and",
-    " that",
-    " with",
-    " from",
-    " this",
-    " they",
-    " have",
-    " would",
-    " there",
-    " what",
-    " about",
-    " which",
-    " when",
-    " make",
-    " like",
-    " just",
-    " know",
-    " take",
-    " into",
-    " good",
-    " some",
-    " could",
-    " them",
-    " other",
-    " than",
-    " then",
-];
-
-/// Words of more bytes than letters; one token each as well.
-static UNICODE_WORDS: [&str; 8] = [" más", " für", " été", " är", " é", " à", " não", " está"];
-
-/// Token number `index` of a choice.
-pub fn word(seed: u64, is_unicode: bool, choice: u64, index: u64) -> &'static str {
-    let list: &[&str] = if is_unicode { &UNICODE_WORDS } else { &WORDS };
-    let mixed = mix(seed ^ mix(choice.wrapping_add(1)) ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    list[(mixed % list.len() as u64) as usize]
-}
-
-/// Scrambles 64 bits.
-pub fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
-/// A hash of the request body: the same body always gets the same answer.
-pub fn seed_of(body: &[u8]) -> u64 {
-    let mut chunks = body.chunks_exact(8);
-    let mut hash = 0x243F_6A88_85A3_08D3 ^ body.len() as u64;
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    }
-    for byte in chunks.remainder() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-    }
-    mix(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_word_is_one_token() {
-        for word in WORDS.iter().chain(&UNICODE_WORDS) {
-            assert_eq!(bpe_openai::o200k_base().count(word), 1, "{word}");
-            assert_eq!(bpe_openai::cl100k_base().count(word), 1, "{word}");
-        }
-        for is_unicode in [false, true] {
-            let text: String = (0..500).map(|i| word(7, is_unicode, 0, i)).collect();
-            assert_eq!(bpe_openai::o200k_base().count(&text), 500);
-            assert_eq!(bpe_openai::cl100k_base().count(&text), 500);
-        }
-    }
-
-    #[test]
-    fn seeds_and_words_depend_on_everything() {
-        assert_eq!(seed_of(b"abc"), seed_of(b"abc"));
-        assert_ne!(seed_of(b"abc"), seed_of(b"abd"));
-        assert_ne!(seed_of(b"12345678"), seed_of(b"123456789"));
-        let text = |seed, choice| (0..20).map(|i| word(seed, false, choice, i)).collect::<String>();
-        assert_eq!(text(1, 0), text(1, 0));
-        assert_ne!(text(1, 0), text(1, 1));
-        assert_ne!(text(1, 0), text(2, 0));
     }
 }

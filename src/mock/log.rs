@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use hyper::http::request::Parts;
@@ -27,6 +27,7 @@ pub struct RequestInfo {
     headers: Vec<u8>,
     body: Vec<u8>,
     body_bytes: usize,
+    auth: OnceLock<&'static str>,
 }
 
 impl RequestInfo {
@@ -45,7 +46,13 @@ impl RequestInfo {
             headers,
             body: body[..body.len().min(KEEP_BODY)].to_vec(),
             body_bytes: body.len(),
+            auth: OnceLock::new(),
         }
+    }
+
+    /// Notes how the caller proved who they are: `bearer`, `x-api-key`, `sigv4_ok` …
+    pub fn set_auth(&self, how: &'static str) {
+        let _ = self.auth.set(how);
     }
 
     /// All headers, in order, repeated ones repeated.
@@ -83,6 +90,7 @@ impl RequestInfo {
             "headers": self.headers().map(|(n, v)| json!([n, v])).collect::<Vec<_>>(),
             "body": String::from_utf8_lossy(&self.body),
             "body_bytes": self.body_bytes,
+            "auth": self.auth.get(),
         })
     }
 }

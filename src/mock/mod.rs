@@ -1,29 +1,40 @@
 //! A mock provider that keeps its own invoice.
 //!
-//! It speaks OpenAI's HTTP API, generates deterministic text, and bills each token at the moment it is
+//! It speaks the HTTP APIs of six providers, generates deterministic text, and bills each token at the moment it is
 //! generated, from its own price list and with its own arithmetic: nothing here is shared with the
 //! gateway's pricing or metering, because the invoice is the judge of every money test. Scripts
 //! (`docs/MOCK.md`) make it slow, broken, dishonest about usage, or deaf to limits; the invoice stays true.
 //!
 //! * `server`: listener, connections, `/invoice`, `/reset`, `/log`.
-//! * `openai`, `openai_out`, `embeddings`: one dialect, in and out.
-//! * `flow`, `generate`, `body`: accidents, generation and framing, the same for all dialects.
+//! * `openai`, `anthropic`, `gemini`, `mistral`, `azure`, `bedrock`: the dialects, in and out; `dialect`: what they have
+//!   in common, and which paths are whose; `read`, `error`: their requests and errors before they have a shape.
+//! * `order`, `flow`, `generate`, `words`, `body`: accidents, generation and framing, the same for all dialects.
+//! * `cache`: prompts seen before.
 //! * `prices`, `invoice`: the price list and the books.
 //! * `script`, `log`: what tests say to the mock, and what they can read back.
 
+mod anthropic;
+mod azure;
+mod bedrock;
 mod body;
-mod embeddings;
+mod cache;
+mod dialect;
+mod error;
 mod flow;
+mod gemini;
 mod generate;
 mod invoice;
 mod log;
+mod mistral;
 mod openai;
-mod openai_out;
+mod order;
 mod prices;
+mod read;
 mod script;
 mod server;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,8 +84,7 @@ impl MockHandle {
 
     /// Forgets invoice and log, as `POST /reset` does.
     pub fn reset(&self) {
-        self.app.books.reset();
-        self.app.log.clear();
+        self.app.reset();
     }
 
     /// The base URL, without a path.
@@ -90,6 +100,8 @@ pub async fn start(addr: SocketAddr, cfg: MockConfig) -> io::Result<MockHandle> 
     let app = Arc::new(flow::App {
         books: Arc::default(),
         log: log::RequestLog::default(),
+        cache: cache::Cache::default(),
+        stored: openai::responses::Stored::default(),
         default_script: cfg.default_script,
         on_leave: cfg.on_leave,
         auto_tier: cfg.auto_tier,

@@ -35,6 +35,35 @@ pub enum UsageMode {
     AfterDone,
     /// Every event carries a running total.
     Cumulative,
+    /// All numbers are JSON strings.
+    Text,
+    /// All numbers have a decimal point.
+    Float,
+}
+
+impl UsageMode {
+    /// How a report in this mode writes a number.
+    pub fn say(self, true_number: u64) -> String {
+        match self {
+            UsageMode::Zero => "0".into(),
+            UsageMode::Negative => format!("-{true_number}"),
+            UsageMode::Small => true_number.min(1).to_string(),
+            UsageMode::Huge => (1_u64 << 63).to_string(),
+            UsageMode::Nan => "NaN".into(),
+            UsageMode::Text => format!("\"{true_number}\""),
+            UsageMode::Float => format!("{true_number}.0"),
+            _ => true_number.to_string(),
+        }
+    }
+
+    /// How often an answer that is not streamed holds the report.
+    pub fn copies(self) -> usize {
+        match self {
+            UsageMode::None => 0,
+            UsageMode::Twice => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// The service tier that a call is billed at.
@@ -62,10 +91,10 @@ impl Tier {
         }
     }
 
-    /// The tier with this name; `fast` is another word for priority.
+    /// The tier with this name; `fast` is another word for priority, `standard` for default.
     pub fn from_name(name: &str) -> Option<Tier> {
         Some(match name {
-            "default" => Tier::Default,
+            "default" | "standard" => Tier::Default,
             "flex" => Tier::Flex,
             "priority" | "fast" => Tier::Priority,
             "ultrafast" => Tier::Ultrafast,
@@ -82,6 +111,16 @@ pub struct Script {
     pub reasoning: Option<u64>,
     pub cached: Option<u64>,
     pub cache_write: Option<u64>,
+    pub cache_write_1h: Option<u64>,
+    pub prompt: Option<u64>,
+    pub late_input: Option<u64>,
+    pub tool_use: Option<u64>,
+    pub audio_in: Option<u64>,
+    pub image_in: Option<u64>,
+    pub audio_out: Option<u64>,
+    pub image_out: Option<u64>,
+    pub search: Option<u64>,
+    pub extra_usage: Option<u64>,
     pub obey: Option<u64>,
     pub rate: Option<u64>,
     pub chunk: Option<u64>,
@@ -111,9 +150,16 @@ pub struct Script {
     pub no_done: bool,
     pub hang: bool,
     pub unicode: bool,
+    pub hidden: bool,
+    pub unbilled: bool,
+    pub content_filter: bool,
     pub usage: UsageMode,
     pub tier: Option<Tier>,
     pub model_as: Option<String>,
+    pub say_tier: Option<String>,
+    pub geo: Option<String>,
+    pub speed: Option<String>,
+    pub finish: Option<String>,
     pub leave: Option<OnLeave>,
 }
 
@@ -174,6 +220,10 @@ impl Script {
                 })
             }
             "model_as" if !value.is_empty() => self.model_as = Some(value.to_owned()),
+            "say_tier" if !value.is_empty() => self.say_tier = Some(value.to_owned()),
+            "geo" if !value.is_empty() => self.geo = Some(value.to_owned()),
+            "speed" if !value.is_empty() => self.speed = Some(value.to_owned()),
+            "finish" if !value.is_empty() => self.finish = Some(value.to_owned()),
             _ => return Err(format!("mock script: unknown key `{key}`")),
         }
         Ok(())
@@ -188,6 +238,16 @@ impl Script {
             "reasoning" => (&mut self.reasoning, TOKENS),
             "cached" => (&mut self.cached, TOKENS),
             "cache_write" => (&mut self.cache_write, TOKENS),
+            "cache_write_1h" => (&mut self.cache_write_1h, TOKENS),
+            "prompt" => (&mut self.prompt, TOKENS),
+            "late_input" => (&mut self.late_input, TOKENS),
+            "tool_use" => (&mut self.tool_use, TOKENS),
+            "audio_in" => (&mut self.audio_in, TOKENS),
+            "image_in" => (&mut self.image_in, TOKENS),
+            "audio_out" => (&mut self.audio_out, TOKENS),
+            "image_out" => (&mut self.image_out, TOKENS),
+            "search" => (&mut self.search, 1000),
+            "extra_usage" => (&mut self.extra_usage, TOKENS),
             "pause_at" => (&mut self.pause_at, TOKENS),
             "error_at" => (&mut self.error_at, TOKENS),
             "die_at" => (&mut self.die_at, TOKENS),
@@ -223,6 +283,9 @@ impl Script {
             "no_done" => &mut self.no_done,
             "hang" => &mut self.hang,
             "unicode" => &mut self.unicode,
+            "hidden" => &mut self.hidden,
+            "unbilled" => &mut self.unbilled,
+            "content_filter" => &mut self.content_filter,
             _ => return None,
         })
     }
@@ -241,6 +304,8 @@ fn usage_mode(name: &str) -> Option<UsageMode> {
         "null" => UsageMode::Null,
         "after_done" => UsageMode::AfterDone,
         "cumulative" => UsageMode::Cumulative,
+        "text" => UsageMode::Text,
+        "float" => UsageMode::Float,
         _ => return None,
     })
 }
@@ -271,9 +336,11 @@ mod tests {
         let all = "tokens=1;obey=0;rate=1;chunk=1;first_ms=1;pause_at=1;pause_ms=1;burst=1;split=1;crlf=1;comment=1;\
                    nospace=1;reasoning=1;cached=1;cache_write=1;status=500;billed=1;html=1;empty_choices;tier=priority;\
                    model_as=x;error_at=1;die_at=1;die_before=1;truncate=1;big=1;endless=1;gzip=1;redirect=1;tool_call=1;\
-                   no_done=1;hang=1;delay_headers_ms=1;large_event=1;unicode=1;leave=stop";
+                   no_done=1;hang=1;delay_headers_ms=1;large_event=1;unicode=1;leave=stop;cache_write_1h=1;prompt=1;\
+                   late_input=1;tool_use=1;audio_in=1;image_in=1;audio_out=1;image_out=1;search=1;extra_usage=1;hidden;\
+                   unbilled;content_filter;say_tier=x;geo=us;speed=fast;finish=x";
         Script::parse(all).unwrap();
-        for mode in "none zero negative twice small huge nan null after_done cumulative honest".split(' ') {
+        for mode in "none zero negative twice small huge nan null after_done cumulative text float honest".split(' ') {
             Script::parse(&format!("usage={mode}")).unwrap();
         }
     }

@@ -9,14 +9,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming as HyperBody};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-use super::flow::{App, Incoming, Reply, error_reply, json_reply};
-use super::openai::{self, ApiError};
+use super::dialect;
+use super::error::ApiError;
+use super::flow::{App, Incoming, Reply, error_reply, handle, json_reply};
+use super::openai::OpenAi;
 
 /// Largest request body.
 const MAX_BODY: usize = 64 << 20;
@@ -61,7 +63,9 @@ async fn connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<
         let app = app.clone();
         async move { answer(&app, request).await }
     });
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // HTTP/1.1, or HTTP/2 if the first bytes are its preface: AWS's JavaScript client speaks nothing else.
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = serving => {}
         () = told(&mut stop) => {}
@@ -73,13 +77,15 @@ async fn answer(app: &App, request: Request<HyperBody>) -> io::Result<Reply> {
     if let Some(reply) = control(app, parts.method.as_str(), parts.uri.path()) {
         return Ok(reply);
     }
+    let (dialect, path) = dialect::select(parts.uri.path());
+    let path = path.to_owned();
     let Some(body) = read(body).await? else {
         let message = "The request body is larger than 64 MiB.";
-        return Ok(error_reply(app, &ApiError::bad("", None, message).with_status(413)));
+        return Ok(error_reply(app, dialect, &ApiError::bad("", None, message).with_status(413)));
     };
     app.books.request(parts.method == hyper::Method::POST);
     let info = app.log.add(&parts, &body);
-    openai::handle(app, Incoming { parts, body, info }).await
+    handle(app, Incoming { parts, path, body, info, dialect }).await
 }
 
 /// The whole body, or `None` if it is too large.
@@ -115,11 +121,10 @@ fn control(app: &App, method: &str, path: &str) -> Option<Reply> {
         ("GET", "/invoice") => serde_json::to_value(app.books.snapshot()).unwrap_or_default(),
         ("GET", "/log") => app.log.to_json(),
         ("POST", "/reset") => {
-            app.books.reset();
-            app.log.clear();
+            app.reset();
             serde_json::json!({ "ok": true })
         }
         _ => return None,
     };
-    Some(json_reply(app, 200, &value))
+    Some(json_reply(app, &OpenAi, 200, &value))
 }

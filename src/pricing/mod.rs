@@ -1,10 +1,12 @@
 //! What a call costs and the most that it can cost: pure arithmetic over a price table.
 
+pub mod import;
 pub mod table;
 mod terms;
 
 use std::sync::Arc;
 
+use crate::clock::Millis;
 use crate::money::{ExactCost, Rate};
 
 pub use table::PriceTable;
@@ -105,6 +107,18 @@ pub enum Tier {
     Ultrafast,
 }
 
+impl Tier {
+    /// Its name in the price table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Standard => "standard",
+            Tier::Flex => "flex",
+            Tier::Priority => "priority",
+            Tier::Ultrafast => "ultrafast",
+        }
+    }
+}
+
 /// The rates of one tier: below the long-context threshold, and above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierRates {
@@ -154,6 +168,28 @@ pub struct ModelPrice {
     pub valid_to: Option<Arc<str>>,
     /// Where the price was read.
     pub source: Arc<str>,
+    /// Prices of what is counted by the call, not by the token.
+    pub fees: Fees,
+    /// Factors in thousandths that a request, a host or an account puts on every rate, by name: `us` and `eu` (data
+    /// residency, Anthropic's `inference_geo`), `fast` (Anthropic's fast mode).
+    pub multipliers: Vec<(Arc<str>, u64)>,
+    /// The day on which the provider takes the model away, or points its name at another one, `YYYY-MM-DD`.
+    pub deprecation_date: Option<Arc<str>>,
+    /// What a person should know before relying on the row.
+    pub note: Option<Arc<str>>,
+    /// The price that is announced, and the instant from which the table hands it out instead of this one.
+    pub next: Option<(Millis, Arc<ModelPrice>)>,
+}
+
+/// What a provider bills by the call, in 10⁻¹⁵ USD each. `None`: no price is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fees {
+    /// One web search, by the size of its context: low, medium, high.
+    pub web_search: Option<[Rate; 3]>,
+    /// One grounding in maps.
+    pub maps: Option<Rate>,
+    /// True when a call is billed for each query that it made, however many, and not once.
+    pub per_query: bool,
 }
 
 impl ModelPrice {
@@ -168,6 +204,17 @@ impl ModelPrice {
         };
         let rates = if self.long_above.is_some_and(|above| input > above) { rates.long } else { rates.short };
         if self.uplift_thousandths == 1000 { rates } else { rates.scaled(self.uplift_thousandths) }
+    }
+
+    /// The standard tier, and the others that have a price.
+    pub fn all_tiers(&self) -> impl Iterator<Item = (Tier, &TierRates)> {
+        let others = self.tiers.iter().map(|(tier, rates)| (*tier, rates));
+        std::iter::once((Tier::Standard, &self.standard)).chain(others)
+    }
+
+    /// The factor of that name in thousandths; `None` where the model has none.
+    pub fn multiplier(&self, name: &str) -> Option<u64> {
+        self.multipliers.iter().find(|(known, _)| **known == *name).map(|(_, thousandths)| *thousandths)
     }
 
     /// The exact cost of what was used.
@@ -206,6 +253,24 @@ impl ModelPrice {
 }
 
 impl Rates {
+    /// Each rate with the name of its meter in the price table, input first. `cache_write_5m` is `cache_write` there.
+    pub fn named(&self) -> [(&'static str, Rate); 12] {
+        [
+            ("input", self.input),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.cache_write_5m),
+            ("cache_write_1h", self.cache_write_1h),
+            ("audio_in", self.audio_in),
+            ("audio_in_cached", self.audio_in_cached),
+            ("image_in", self.image_in),
+            ("video_in", self.video_in),
+            ("output", self.output),
+            ("reasoning", self.reasoning),
+            ("audio_out", self.audio_out),
+            ("image_out", self.image_out),
+        ]
+    }
+
     /// Every rate times thousandths, rounded up.
     pub fn scaled(&self, thousandths: u64) -> Rates {
         let by = |rate: Rate| rate.scaled(thousandths);

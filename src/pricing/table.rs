@@ -1,7 +1,10 @@
 //! The price table: price files, read strictly, with every gap filled at the worst that it could cost.
 
 mod explain;
+mod extras;
 mod lines;
+mod notices;
+mod regions;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,7 +15,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::ModelPrice;
+use crate::clock::{Clock, Millis};
 use lines::{Node, Pairs};
+
+pub use notices::Notice;
 
 /// The table that comes with the program, and its name in messages.
 const BUILTIN: (&str, &str) = ("conf/prices.yaml", include_str!("../../conf/prices.yaml"));
@@ -55,19 +61,25 @@ impl PriceTable {
         BUILTIN.1
     }
 
-    /// The row of `provider/model`.
+    /// The row of `provider/model`, at the price that holds now.
     pub fn get(&self, id: &str) -> Option<&Arc<ModelPrice>> {
-        self.rows.get(id)
+        self.rows.get(id).map(|row| in_force(row, || Clock::System.now()))
     }
 
-    /// The row that prices a model: its own, or else, for a dated snapshot (`…-YYYY-MM-DD`), that of the model without the date.
+    /// The row of `provider/model`, at the price that holds at that instant.
+    pub fn get_at(&self, id: &str, now: Millis) -> Option<&Arc<ModelPrice>> {
+        self.rows.get(id).map(|row| in_force(row, || now))
+    }
+
+    /// The row that prices a model: its own, or else, for a dated snapshot (`…-YYYY-MM-DD`), that of the model without the date,
+    /// and for a fine-tuned one (`ft:BASE:…`), that of `ft:BASE`.
     /// A snapshot with another price than its alias must have a row of its own, which then wins.
     pub fn for_model(&self, provider: &str, model: &str) -> Option<&Arc<ModelPrice>> {
         let mut id = String::with_capacity(provider.len() + 1 + model.len());
         id.push_str(provider);
         id.push('/');
         id.push_str(model);
-        self.get(&id).or_else(|| self.get(without_date(&id)?))
+        self.get(&id).or_else(|| self.get(without_date(&id)?)).or_else(|| self.get(without_owner(&id)?))
     }
 
     /// All rows, by name.
@@ -130,11 +142,11 @@ fn read_file(file: &Path, text: &str, errors: &mut Vec<PriceError>) -> Result<Ro
     };
     let (mut rows, mut seen) = (Rows::new(), HashSet::new());
     for (id, node) in models {
-        let at = lines::find(text, &[&id]);
         if !is_model_id(&id) {
             let problem =
                 "a row is named `provider/model`, e.g. `openai/gpt-5`, in letters, digits and `._:@/-`".into();
-            errors.push(error(at, &id, problem));
+            // Lines are looked for only where there is something to tell: that reads the whole text.
+            errors.push(error(lines::find(text, &[&id]), &id, problem));
             continue;
         }
         if !seen.insert(id.clone()) {
@@ -157,7 +169,16 @@ fn read_file(file: &Path, text: &str, errors: &mut Vec<PriceError>) -> Result<Ro
     Ok(rows)
 }
 
-fn is_model_id(id: &str) -> bool {
+/// The row, or the one that follows it once its time has come. The clock is read only where there is one.
+fn in_force(row: &Arc<ModelPrice>, now: impl Fn() -> Millis) -> &Arc<ModelPrice> {
+    match &row.next {
+        Some((from, next)) if now() >= *from => next,
+        _ => row,
+    }
+}
+
+/// True for `provider/model` in the characters that names of models have.
+pub(super) fn is_model_id(id: &str) -> bool {
     let is_name =
         |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@/-".contains(&b));
     id.len() <= 256 && id.split_once('/').is_some_and(|(provider, model)| is_name(provider) && is_name(model))
@@ -168,7 +189,15 @@ fn without_date(id: &str) -> Option<&str> {
     let (alias, date) = id.split_at_checked(id.len().checked_sub(11)?)?;
     let is_date =
         date.bytes().enumerate().all(|(at, b)| if matches!(at, 0 | 5 | 8) { b == b'-' } else { b.is_ascii_digit() });
-    is_date.then_some(alias)
+    // A name with two dates is nobody's snapshot.
+    (is_date && without_date(alias).is_none()).then_some(alias)
+}
+
+/// `openai/ft:gpt-4o-2024-08-06` for `openai/ft:gpt-4o-2024-08-06:acme::a1b2`.
+fn without_owner(id: &str) -> Option<&str> {
+    let base = id.find("/ft:").filter(|_| is_model_id(id))? + "/ft:".len();
+    let end = base + id.get(base..)?.find(':')?;
+    id.get(..end)
 }
 
 #[cfg(test)]

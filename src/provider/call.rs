@@ -1,9 +1,11 @@
 //! A request, read and bounded.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Fee;
 use crate::money::Money;
 use crate::pricing::{ModelPrice, Terms};
 
@@ -41,6 +43,21 @@ pub trait CallBody: Send + Sync {
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;
+
+    /// The output limit a sample to forward so that no more than `output` tokens are billed, where providers overshoot their limit.
+    fn limit_within(&self, output: u64) -> u64 {
+        output
+    }
+
+    /// The tools that the provider runs itself, by their names in `fees`: what one use costs, and how many are held for.
+    fn held_tools(&self) -> &[(&'static str, Fee)] {
+        &[]
+    }
+
+    /// What the provider's own reader of the answer must know of the request.
+    fn facts(&self) -> Option<&dyn Any> {
+        None
+    }
 
     /// True when the answer repeats the prompt: text that is shown, but not among the output tokens.
     fn repeats_prompt(&self) -> bool {

@@ -4,8 +4,11 @@
 //! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
 //! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
 
+pub mod anthropic;
+pub mod bedrock;
 pub mod call;
 pub mod fields;
+pub mod gemini;
 pub mod nfkc;
 pub mod openai;
 pub mod output;
@@ -30,7 +33,14 @@ pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
 /// Every provider there is.
-pub static ALL: [&dyn Provider; 3] = [&openai::OpenAi, &openai::azure::Azure, &openai::mistral::Mistral];
+pub static ALL: [&dyn Provider; 6] = [
+    &openai::OpenAi,
+    &anthropic::Anthropic,
+    &gemini::Gemini,
+    &bedrock::Bedrock,
+    &openai::azure::Azure,
+    &openai::mistral::Mistral,
+];
 
 /// The provider of a config: whose API it speaks, under which name.
 pub fn find(api: &str, name: &str) -> Option<&'static dyn Provider> {

@@ -15,6 +15,17 @@ const PART_BYTES_MIN: usize = 2048;
 /// An unsettled end is kept up to this size. A longer one is counted and let go, which may count a token or two too many.
 const TAIL_BYTES_MAX: usize = 64 << 10;
 
+/// Which bytes are of a word.
+const IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
 fn library(tokenizer: Tokenizer) -> &'static bpe_openai::Tokenizer {
     match tokenizer {
         Tokenizer::Cl100kBase => bpe_openai::cl100k_base(),
@@ -55,11 +66,12 @@ impl RunningText {
     pub fn push(&mut self, text: &str) {
         self.tail.push_str(text);
         self.fresh_bytes += text.len() as u64;
+        let mut in_word = self.in_word;
         for byte in text.bytes() {
-            let in_word = byte.is_ascii_alphanumeric();
-            self.words += u64::from(in_word && !self.in_word);
-            self.in_word = in_word;
+            let before = std::mem::replace(&mut in_word, IN_WORD[usize::from(byte)]);
+            self.words += u64::from(in_word & !before);
         }
+        self.in_word = in_word;
     }
 
     /// Its words: a first guess at the fewest tokens, for next to nothing.

@@ -54,8 +54,14 @@ pub enum Duplicates {
 
 /// Reads a text into `nodes`, whose memory is used again from call to call.
 pub fn scan<'a>(text: &'a str, duplicates: Duplicates, nodes: &'a mut Vec<Node>) -> Result<Value<'a>, JsonError> {
+    nodes.reserve(likely_nodes(text));
     parse::run(text, duplicates, nodes)?;
     Ok(Value { text, nodes, index: 0 })
+}
+
+/// Room for the nodes of most texts: one takes at least two bytes, typical texts make one for every twelve.
+fn likely_nodes(text: &str) -> usize {
+    (text.len() / 12).min(4096) + 8
 }
 
 /// A whole text, read strictly.
@@ -69,8 +75,7 @@ impl Document {
     /// Reads a text strictly. Takes the bytes over without copying where they are not shared.
     pub fn parse(body: Bytes) -> Result<Document, JsonError> {
         let text = String::from_utf8(Vec::from(body)).map_err(|e| JsonError::NotUtf8(e.utf8_error().valid_up_to()))?;
-        // One node takes at least two bytes of text; typical bodies make one for every twelve.
-        let mut nodes = Vec::with_capacity((text.len() / 12).min(4096) + 8);
+        let mut nodes = Vec::with_capacity(likely_nodes(&text));
         parse::run(&text, Duplicates::Refused, &mut nodes)?;
         Ok(Document { text, nodes })
     }
@@ -194,14 +199,25 @@ impl<'a> Value<'a> {
 
     /// The decoded text, if it is a string.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
-        let inner = || {
-            let raw = self.raw();
-            &raw[1..raw.len() - 1]
-        };
         match self.kind() {
-            Kind::Plain => Some(Cow::Borrowed(inner())),
-            Kind::Escaped => Some(Cow::Owned(parse::unescape(inner()))),
+            Kind::Plain => Some(Cow::Borrowed(self.inside_quotes())),
+            Kind::Escaped => Some(Cow::Owned(parse::unescape(self.inside_quotes()))),
             _ => None,
+        }
+    }
+
+    /// The bytes of a string between its quotes.
+    fn inside_quotes(self) -> &'a str {
+        let node = self.node();
+        &self.text[node.start as usize + 1..node.end as usize - 1]
+    }
+
+    /// True for a string of this text.
+    fn is_text(self, text: &str) -> bool {
+        match self.kind() {
+            Kind::Plain => self.inside_quotes() == text,
+            Kind::Escaped => parse::unescape(self.inside_quotes()) == text,
+            _ => false,
         }
     }
 
@@ -230,7 +246,15 @@ impl<'a> Value<'a> {
 
     /// The last field of that name.
     pub fn get(self, name: &str) -> Option<Value<'a>> {
-        self.fields().filter(|(key, _)| key == name).last().map(|(_, value)| value)
+        let last = if self.is_object() { self.node().next } else { 0 };
+        let mut children = Children { at: self.index + 1, last, value: self };
+        let mut found = None;
+        while let (Some(key), Some(value)) = (children.next(), children.next()) {
+            if key.is_text(name) {
+                found = Some(value);
+            }
+        }
+        found
     }
 
     /// The keys of an object as values, to see how they are written.

@@ -142,7 +142,7 @@ fn chat_body(prices: &PriceTable) -> impl Strategy<Value = Value> + use<> {
     let known: Vec<String> = prices
         .iter()
         .filter(|row| !row.embedding)
-        .map(|row| row.id.trim_start_matches("openai/").to_string())
+        .filter_map(|row| row.id.strip_prefix("openai/").map(str::to_string))
         .collect();
     let model = prop_oneof![
         9 => proptest::sample::select(known),

@@ -19,12 +19,8 @@ async fn raw(world: &World, bytes: &[u8]) -> String {
     said
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e47_two_framings_are_never_two_requests() {
-    let world = World::plain().await;
-    let key = world.rich();
-    let lp = &key.secret;
-    let body = ask("tokens=3").to_string();
+/// Requests whose end two readers may see in two places: what they are, their bytes, whether one of them may pass.
+fn two_framings(lp: &str, body: &str) -> Vec<(&'static str, String, bool)> {
     let head = format!(
         "POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {lp}\r\n"
     );
@@ -33,7 +29,7 @@ async fn e47_two_framings_are_never_two_requests() {
         "POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {lp}\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     let chunked_body = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
-    let cases: Vec<(&str, String, bool)> = vec![
+    vec![
         (
             "both framings",
             format!("{head}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked_body}", chunked_body.len()),
@@ -84,7 +80,15 @@ async fn e47_two_framings_are_never_two_requests() {
         ),
         ("garbage", "\0\u{1}\u{2}garbage\r\n\r\n".into(), false),
         ("a TLS hello", "\u{16}\u{3}\u{1}\0\u{5}hello".into(), false),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e47_two_framings_are_never_two_requests() {
+    let world = World::plain().await;
+    let key = world.rich();
+    let body = ask("tokens=3").to_string();
+    let cases = two_framings(&key.secret, &body);
     for (what, bytes, may_pass) in cases {
         let posts = world.invoice().await.posts;
         let said = raw(&world, bytes.as_bytes()).await;

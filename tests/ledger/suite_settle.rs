@@ -1,8 +1,10 @@
 //! Settle, sweep and correction: every row of the table, for exact and full charges.
 
-use anyhow::{Result, ensure};
+use std::sync::Arc;
+
+use anyhow::{Result, bail, ensure};
 use loopers::clock::Window;
-use loopers::ledger::{Charge, HoldRef, HoldState, LedgerError, Settled};
+use loopers::ledger::{Charge, HoldId, HoldRef, HoldState, LedgerError, Settled};
 
 use crate::engines::Engine;
 use crate::lab::{Lab, limits, nano, same};
@@ -207,7 +209,55 @@ behaviours!(
     the_books_end_equal_to_the_charges,
     embedded_engines_stand_on_the_millisecond_of_expiry,
     a_settlement_names_the_place_of_its_hold,
+    settlements_sent_together_end_each_on_its_own,
 );
+
+/// Each gets the answer that it would get alone, in order; one that fails stops no other.
+async fn settlements_sent_together_end_each_on_its_own(mut lab: Lab) -> Result<()> {
+    lab.team("org", None, limits(&[])).await?;
+    lab.key("bot", Some("org"), limits(&[])).await?;
+    lab.key("alone", None, limits(&[])).await?;
+    for (hold, key) in [("a", "bot"), ("b", "bot"), ("c", "alone"), ("d", "bot")] {
+        lab.hold(hold, key, 10).await?;
+    }
+    lab.settle("d", Charge::Exact(nano(1))).await?;
+    let elsewhere = HoldRef { chain: lab.view("alone")?.chain.clone(), ..lab.hold_ref("b")? };
+    let unknown = HoldRef { hold: HoldId::random()?, ..lab.hold_ref("a")? };
+    let ends: Vec<(Arc<HoldRef>, Charge)> = [
+        (lab.hold_ref("a")?, Charge::Exact(nano(3))),
+        (elsewhere, Charge::Full),
+        (unknown, Charge::Full),
+        (lab.hold_ref("c")?, Charge::Full),
+        (lab.hold_ref("d")?, Charge::Full),
+        (lab.hold_ref("a")?, Charge::Full),
+        (lab.hold_ref("b")?, Charge::Exact(nano(0))),
+    ]
+    .map(|(at, charge)| (Arc::new(at), charge))
+    .into();
+    let answers = lab.ledger().settle_all(&ends).await;
+    let applied = |charged| Some(Settled::Applied { charged: nano(charged), held: nano(10) });
+    let wanted = [
+        applied(3),
+        None,
+        Some(Settled::Unknown),
+        applied(10),
+        Some(Settled::Already { charged: nano(1) }),
+        Some(Settled::Already { charged: nano(3) }),
+        applied(0),
+    ];
+    same("answers", answers.len(), wanted.len())?;
+    for (at, (answer, wanted)) in answers.into_iter().zip(wanted).enumerate() {
+        match (answer, wanted) {
+            (Ok(answer), Some(wanted)) => same(&format!("answer {at}"), answer, wanted)?,
+            // Of a tree in which it never was, a hold is simply not known there.
+            (Err(LedgerError::Conflict(_)) | Ok(Settled::Unknown), None) => {}
+            (answer, wanted) => bail!("answer {at}: {answer:?} instead of {wanted:?}"),
+        }
+    }
+    same("bot", lab.window("bot", Window::Daily).await?, (4, 0))?;
+    same("alone", lab.window("alone", Window::Daily).await?, (10, 0))?;
+    same("nothing", lab.ledger().settle_all(&[]).await.len(), 0)
+}
 
 /// Another chain or session than the hold's changes nothing, whether the hold is open or expired.
 async fn a_settlement_names_the_place_of_its_hold(mut lab: Lab) -> Result<()> {

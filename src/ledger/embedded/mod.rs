@@ -106,6 +106,21 @@ impl EmbeddedLedger {
         on!(self, writes: true, |books| books.settle(&at, charge))
     }
 
+    /// See [`super::Ledger::settle_all`]: one transaction.
+    pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        match self.settle_each(ends.to_vec()).await {
+            Ok(done) => done,
+            Err(error) => ends.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn settle_each(
+        &self,
+        ends: Vec<(Arc<HoldRef>, Charge)>,
+    ) -> Result<Vec<Result<Settled, LedgerError>>, LedgerError> {
+        on!(self, writes: true, |books| Ok(ends.iter().map(|(at, charge)| books.settle(at, *charge)).collect()))
+    }
+
     /// See [`super::Ledger::sweep`].
     pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
         on!(self, writes: true, |books| books.sweep(most))

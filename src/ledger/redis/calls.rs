@@ -1,7 +1,11 @@
 //! The verbs of a call's life: reserve, settle, standing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use ::redis::{Pipeline, Value};
+
+use super::link::RedisFault;
 use super::reply::{self, Words};
 use super::script::{Call, RESERVE, SETTLE, STANDING};
 use super::{RedisLedger, shape};
@@ -59,30 +63,51 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::settle`].
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        let reply = self.end(at, Ending::Charged(charge)).await?;
-        let mut words = Words::new(&reply);
-        match words.word()? {
-            "APPLIED" => {
-                let done = Settled::Applied { charged: words.money()?, held: words.money()? };
-                words.end(done)
+        settled(at, self.timed(&ending(at, Ending::Charged(charge))?).await?)
+    }
+
+    /// See [`crate::ledger::Ledger::settle_all`]: one write to a standalone server.
+    pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        let calls: Result<Vec<Call<'_>>, LedgerError> =
+            ends.iter().map(|(at, charge)| ending(at, Ending::Charged(*charge))).collect();
+        let done = match calls {
+            Ok(calls) if !self.link.is_cluster() => self.settle_together(ends, &calls).await,
+            // The holds of a Cluster live on many servers, and one that cannot be sent is not to stop the others.
+            _ => {
+                let one = |ledger: RedisLedger, (at, charge): (Arc<HoldRef>, Charge)| async move {
+                    Ok(ledger.settle(&at, charge).await)
+                };
+                self.each(ends.to_vec(), one).await
             }
-            "CORRECTED" => {
-                let done = Settled::Corrected { charged: words.money()?, before: words.money()? };
-                words.end(done)
-            }
-            "ALREADY" => {
-                let done = Settled::Already { charged: words.money()? };
-                words.end(done)
-            }
-            "UNKNOWN" => words.end(Settled::Unknown),
-            "PLACE" => Err(LedgerError::Conflict(format!("the hold {} was taken from another place", at.hold))),
-            _ => Err(words.bad()),
+        };
+        done.unwrap_or_else(|error| ends.iter().map(|_| Err(error.clone())).collect())
+    }
+
+    async fn settle_together(
+        &self,
+        ends: &[(Arc<HoldRef>, Charge)],
+        calls: &[Call<'_>],
+    ) -> Result<Vec<Result<Settled, LedgerError>>, LedgerError> {
+        let offset = self.frames.offset().to_string();
+        let mut commands = Pipeline::with_capacity(calls.len());
+        for call in calls {
+            commands.add_command(call.command(&[offset.as_bytes()], false));
         }
+        let replies = self.link.send_all(&commands, self.link.deadline()).await?;
+        let mut done = Vec::with_capacity(ends.len());
+        for ((at, charge), reply) in ends.iter().zip(replies) {
+            done.push(match reply.extract_error().map_err(|error| RedisFault::from(&error)) {
+                Ok(reply) => settled(at, reply),
+                Err(RedisFault::NoScript) => self.settle(at, *charge).await,
+                Err(fault) => Err(fault.into()),
+            });
+        }
+        Ok(done)
     }
 
     /// Charges one hold in full if it is due: how much, or `None` when it was not.
     pub(super) async fn expire(&self, hold: &HoldInfo) -> Result<Option<Money>, LedgerError> {
-        let reply = self.end(&hold.at, Ending::Expired).await?;
+        let reply = reply::text(self.timed(&ending(&hold.at, Ending::Expired)?).await?)?;
         let mut words = Words::new(&reply);
         match words.word()? {
             "APPLIED" => {
@@ -92,26 +117,6 @@ impl RedisLedger {
             "KEPT" => words.end(None),
             _ => Err(words.bad()),
         }
-    }
-
-    async fn end(&self, at: &HoldRef, ending: Ending) -> Result<String, LedgerError> {
-        let tree = tree_of(&at.chain)?;
-        let session = at.session.as_deref();
-        let mut keys = Vec::with_capacity(4 + at.chain.len());
-        keys.extend([tree.hold(&at.hold), tree.open(), tree.expired()]);
-        keys.extend(chain_keys(&tree, &at.chain, session));
-        let (mode, cost) = match ending {
-            Ending::Charged(Charge::Exact(cost)) => ("exact", countable(cost)),
-            Ending::Charged(Charge::Full) => ("full", 0),
-            Ending::Expired => ("expire", 0),
-        };
-        let call = Call::new(&SETTLE, keys)
-            .arg(at.chain.len() as u64)
-            .arg(&*at.hold.0)
-            .arg(mode)
-            .arg(cost)
-            .arg(shape::place(&at.chain, session));
-        reply::text(self.timed(&call).await?)
     }
 
     /// See [`crate::ledger::Ledger::standing`].
@@ -140,6 +145,49 @@ impl RedisLedger {
             answers.push((key, Word::read(&mut words)?));
         }
         words.end(answers)
+    }
+}
+
+/// The call that ends a hold.
+fn ending(at: &HoldRef, ending: Ending) -> Result<Call<'_>, LedgerError> {
+    let tree = tree_of(&at.chain)?;
+    let session = at.session.as_deref();
+    let mut keys = Vec::with_capacity(4 + at.chain.len());
+    keys.extend([tree.hold(&at.hold), tree.open(), tree.expired()]);
+    keys.extend(chain_keys(&tree, &at.chain, session));
+    let (mode, cost) = match ending {
+        Ending::Charged(Charge::Exact(cost)) => ("exact", countable(cost)),
+        Ending::Charged(Charge::Full) => ("full", 0),
+        Ending::Expired => ("expire", 0),
+    };
+    Ok(Call::new(&SETTLE, keys)
+        .arg(at.chain.len() as u64)
+        .arg(&*at.hold.0)
+        .arg(mode)
+        .arg(cost)
+        .arg(shape::place(&at.chain, session)))
+}
+
+/// Reads the reply of `lua/settle.lua` to a true settlement.
+fn settled(at: &HoldRef, reply: Value) -> Result<Settled, LedgerError> {
+    let reply = reply::text(reply)?;
+    let mut words = Words::new(&reply);
+    match words.word()? {
+        "APPLIED" => {
+            let done = Settled::Applied { charged: words.money()?, held: words.money()? };
+            words.end(done)
+        }
+        "CORRECTED" => {
+            let done = Settled::Corrected { charged: words.money()?, before: words.money()? };
+            words.end(done)
+        }
+        "ALREADY" => {
+            let done = Settled::Already { charged: words.money()? };
+            words.end(done)
+        }
+        "UNKNOWN" => words.end(Settled::Unknown),
+        "PLACE" => Err(LedgerError::Conflict(format!("the hold {} was taken from another place", at.hold))),
+        _ => Err(words.bad()),
     }
 }
 

@@ -9,10 +9,12 @@ use crate::ledger::LedgerError;
 /// The oldest Redis that is supported. Valkey calls itself 7.2.4 or later.
 const OLDEST_MAJOR: u32 = 7;
 
-/// Checks every server behind `connection`: version, mode, eviction; warns when nothing is persisted.
+/// Checks every server behind `connection`: version, word size, mode, eviction; warns when nothing is persisted.
 pub(super) async fn servers(target: &Target, connection: &mut Connection) -> Result<(), LedgerError> {
     for info in ask(connection, cmd("INFO").arg("server")).await? {
-        version(&reply::text(info)?)?;
+        let info = reply::text(info)?;
+        version(&info)?;
+        word_size(&info)?;
     }
     for info in ask(connection, cmd("INFO").arg("cluster")).await? {
         mode(&reply::text(info)?, target.is_cluster())?;
@@ -46,6 +48,14 @@ fn version(info: &str) -> Result<(), LedgerError> {
             "the ledger needs Redis 7 or later, or Valkey; this server is {version}"
         ))),
     }
+}
+
+/// The scripts print money as a C long.
+fn word_size(info: &str) -> Result<(), LedgerError> {
+    if field(info, "arch_bits") == Some("64") {
+        return Ok(());
+    }
+    Err(LedgerError::Conflict("the ledger needs a 64-bit Redis; this server does not say that it is one".into()))
 }
 
 fn mode(info: &str, as_cluster: bool) -> Result<(), LedgerError> {
@@ -122,6 +132,13 @@ mod tests {
         let error = version("redis_version:6.2.14\r\n").unwrap_err();
         assert!(error.to_string().contains("Redis 7"), "{error}");
         assert!(version("nothing").is_err());
+    }
+
+    #[test]
+    fn only_servers_of_64_bits_are_accepted() {
+        assert!(word_size("redis_version:7.0.15\r\narch_bits:64\r\n").is_ok());
+        assert!(word_size("arch_bits:32\r\n").unwrap_err().to_string().contains("64-bit"));
+        assert!(word_size("redis_version:7.0.15\r\n").is_err());
     }
 
     #[test]

@@ -9,15 +9,18 @@ use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::reply;
 use crate::ledger::LedgerError;
 
 /// How long one attempt to connect may take. The operation that waits for it has its own, shorter limit.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Commands that may wait for the connection to write them; beyond them, callers wait to be let in.
+const COMMANDS_WAITING: usize = 1024;
 /// After so many timeouts in a row a Cluster connection is replaced: one frozen master must not cost the others theirs.
 const CLUSTER_TIMEOUTS: u32 = 8;
 
@@ -61,8 +64,10 @@ impl Target {
         let made = match self {
             Target::Single(client) => {
                 // Every command has a limit of its own.
-                let config =
-                    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_LIMIT)).set_response_timeout(None);
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_LIMIT))
+                    .set_response_timeout(None)
+                    .set_pipeline_buffer_size(COMMANDS_WAITING);
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
             Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
@@ -108,6 +113,36 @@ impl Connection {
                 })
             }
         }
+    }
+}
+
+/// What is sent in one piece.
+#[derive(Clone, Copy)]
+enum Request<'a> {
+    One(&'a Cmd),
+    /// Commands for one server. Their replies come as a list, in which one may be an error.
+    Many(&'a Pipeline),
+}
+
+impl Connection {
+    async fn exchange(&mut self, request: Request<'_>) -> Result<Value, RedisError> {
+        let commands = match request {
+            Request::One(cmd) => return self.send(cmd).await,
+            Request::Many(commands) => commands,
+        };
+        let replies = match self {
+            Connection::Single(connection) => connection.send_packed_commands(commands, 0, commands.len()).await,
+            Connection::Cluster(connection) => connection.req_packed_commands(commands, 0, commands.len()).await,
+        }?;
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                let error = RedisError::from(error.clone());
+                if is_lost(&error) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Value::Array(replies))
     }
 }
 
@@ -162,16 +197,35 @@ impl Link {
     /// Sends a command and returns its reply. A lost connection is replaced and the command sent once more, within the
     /// deadline: so every command sent here must be safe to repeat.
     pub(super) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, RedisFault> {
+        self.exchange(Request::One(cmd), deadline).await
+    }
+
+    /// Sends commands to a standalone server, in one piece, as [`Link::send`] does one. A reply for each, in order; a server's
+    /// error is one of them, unless another connection may do better.
+    pub(super) async fn send_all(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, LedgerError> {
+        let replies = reply::list(self.exchange(Request::Many(commands), deadline).await?)?;
+        if replies.len() == commands.len() { Ok(replies) } else { Err(reply::unexpected("wrong number of replies")) }
+    }
+
+    /// True when the ledger is a Cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.target.is_cluster()
+    }
+
+    async fn exchange(&self, request: Request<'_>, deadline: Instant) -> Result<Value, RedisFault> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let slot = &self.slots[index];
         let mut again = true;
         loop {
-            let live = match tokio::time::timeout_at(deadline, self.live(index)).await {
-                Ok(live) => live?,
-                Err(_) => return Err(self.no_answer()),
+            let live = match slot.live.load_full() {
+                Some(live) => live,
+                None => match tokio::time::timeout_at(deadline, self.live(index)).await {
+                    Ok(live) => live?,
+                    Err(_) => return Err(self.no_answer()),
+                },
             };
             let mut connection = live.connection.clone();
-            let Ok(reply) = tokio::time::timeout_at(deadline, connection.send(cmd)).await else {
+            let Ok(reply) = tokio::time::timeout_at(deadline, connection.exchange(request)).await else {
                 self.after_timeout(slot, &live);
                 return Err(self.no_answer());
             };

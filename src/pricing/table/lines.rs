@@ -119,7 +119,9 @@ pub fn find_last(text: &str, model: &str) -> usize {
 
 fn is_row(line: &str, model: &str) -> bool {
     let line = line.trim_start_matches(['"', '\'', '{', ' ']);
-    line.strip_prefix(model).is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    // A name may go on with a colon (`…-v1:0`): the one that ends it is followed by a space or by nothing.
+    let ends = |rest: &str| rest == ":" || rest.starts_with(": ");
+    line.strip_prefix(model).is_some_and(|rest| ends(rest.trim_start_matches(['"', '\'', ' '])))
 }
 
 /// The column after `key:` in this line at or after `from`.

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::extras;
 use super::lines::{Node, Pairs};
 use crate::money::{MoneyError, Rate};
-use crate::pricing::{ModelPrice, Rates, Tier, TierRates, Tokenizer};
+use crate::pricing::{Fees, ModelPrice, Rates, Tier, TierRates, Tokenizer};
 
 /// The smallest price that is believed, in USD per million tokens (0.0001): anything below is a price per token.
 const RATE_MIN: Rate = Rate::from_femto(100_000);
@@ -89,14 +90,21 @@ impl Reader {
             valid_from: None,
             valid_to: None,
             source: file.display().to_string().into(),
+            fees: Fees::default(),
+            multipliers: Vec::new(),
+            deprecation_date: None,
+            note: None,
+            next: None,
         };
+        let mut change = None;
         let mut rest = Pairs::new();
         for (key, node) in fields {
             match key.as_str() {
                 "flex" => tiers.push((Tier::Flex, "flex", self.tier("flex", node))),
                 "priority" => tiers.push((Tier::Priority, "priority", self.tier("priority", node))),
                 "ultrafast" => tiers.push((Tier::Ultrafast, "ultrafast", self.tier("ultrafast", node))),
-                _ if self.fact(&mut price, key, node) => {}
+                "change" => change = extras::change(node, &mut self.problems),
+                _ if self.fact(&mut price, key, node) || extras::field(&mut price, key, node, &mut self.problems) => {}
                 _ => rest.push((key.clone(), node.clone())),
             }
         }
@@ -104,6 +112,7 @@ impl Reader {
         let standard = self.meters("", &rest, true);
         self.complete(&mut price);
         self.rates(&mut price, standard, tiers);
+        extras::announce(&mut price, change);
         Some(price)
     }
 
@@ -160,28 +169,17 @@ impl Reader {
     }
 
     fn uplift(&mut self, key: &str, node: &Node) -> u64 {
-        // A decimal is read as a rate; thousandths of it are exact if the rest is divisible.
-        let thousandth = 1_000_000;
-        let factor = match node {
-            Node::Text(text) => Rate::per_million(text).ok().filter(|rate| rate.femto() % thousandth == 0),
-            _ => None,
-        };
-        match factor.and_then(|rate| u64::try_from(rate.femto() / thousandth).ok()) {
-            Some(thousandths @ 1000..=10_000) => thousandths,
-            _ => {
-                self.say(key, "write a factor of 1 to 10 with at most three decimals as a string, e.g. \"1.1\"");
-                1000
-            }
-        }
+        extras::factor(node).unwrap_or_else(|| {
+            self.say(key, extras::FACTOR);
+            1000
+        })
     }
 
     fn day(&mut self, key: &str, node: &Node) -> Option<Arc<str>> {
         match node {
-            Node::Text(text) if text.parse::<jiff::civil::Date>().is_ok_and(|day| day.to_string() == *text) => {
-                Some(text.as_str().into())
-            }
+            Node::Text(text) if extras::is_day(text) => Some(text.as_str().into()),
             _ => {
-                self.say(key, "write a day as YYYY-MM-DD");
+                self.say(key, extras::DAY);
                 None
             }
         }
@@ -252,10 +250,7 @@ impl Reader {
             } else {
                 self.say(
                     &path,
-                    format!(
-                        "unknown field: a row has {}, and the fields that docs/PROVIDERS.md lists",
-                        METERS.join(", ")
-                    ),
+                    format!("unknown field: a row has {}, and the fields that docs/PRICES.md lists", METERS.join(", ")),
                 );
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The request is read by an allow-list: a field that is not known to leave the bill alone is refused, so a parameter that OpenAI
 //! invents tomorrow cannot raise it unseen. The answer is read by usage, and by what was streamed when there is none.
-//! [`profile`] says how the APIs of the family differ; Azure and Mistral have routes and errors of their own.
+//! `profile` says how the APIs of the family differ; Azure and Mistral have routes and errors of their own.
 
 mod answer;
 pub mod azure;

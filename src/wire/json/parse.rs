@@ -221,7 +221,7 @@ impl Parser<'_, '_> {
         self.at += 1;
         loop {
             let rest = &self.bytes[self.at..];
-            let Some(run) = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20) else {
+            let Some(run) = plain_run(rest) else {
                 self.at = self.bytes.len();
                 return self.syntax();
             };
@@ -301,6 +301,27 @@ impl Parser<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// How many bytes come before the first quote, backslash or control character; `None` when there is none.
+///
+/// Looks at eight bytes at once. `x - 0x01…` borrows into the high bit of a byte only from that byte if it is too small, or from
+/// a lower byte that was: so the lowest high bit that is set marks the first byte that was looked for, exactly.
+pub(super) fn plain_run(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & (ONES << 7);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = quotes | backslashes | below(word, 0x20);
+        if found != 0 {
+            return Some(8 * at + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let run = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20)?;
+    Some(8 * words.len() + run)
 }
 
 /// Four hexadecimal digits.

@@ -7,6 +7,22 @@ fn parse(text: &str) -> Result<Document, JsonError> {
 }
 
 #[test]
+fn a_string_ends_where_the_first_special_byte_stands() {
+    // Every byte at every place of a word, before and behind bytes that could mislead a search by words.
+    for special in 0..=255u8 {
+        for at in 0..20 {
+            for around in [b' ', b'!', b'#', b'[', b']', b'a', 0x7f, 0x80, 0xff] {
+                let mut bytes = [around; 20];
+                bytes[at] = special;
+                bytes[(at + 7) % 20] = special;
+                let simple = bytes.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+                assert_eq!(parse::plain_run(&bytes), simple, "{special} at {at} among {around}");
+            }
+        }
+    }
+}
+
+#[test]
 fn one_reading_only() {
     for good in [
         "{}",

@@ -1,5 +1,6 @@
 //! What a world looks like before it starts.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -13,6 +14,7 @@ pub struct Builder {
     pub(super) engine: Engine,
     pub(super) gateways: usize,
     pub(super) chaos: bool,
+    pub(super) upstream: Option<SocketAddr>,
     pub(super) provider: Vec<(String, String)>,
     pub(super) limits: Vec<(String, u64)>,
     pub(super) sections: Vec<String>,
@@ -74,6 +76,12 @@ impl Builder {
     /// One more line of the config.
     pub fn section(mut self, yaml: &str) -> Builder {
         self.sections.push(yaml.into());
+        self
+    }
+
+    /// Another provider than the mock.
+    pub fn upstream(mut self, addr: SocketAddr) -> Builder {
+        self.upstream = Some(addr);
         self
     }
 

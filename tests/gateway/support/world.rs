@@ -90,6 +90,7 @@ impl World {
             engine,
             gateways: 1,
             chaos: false,
+            upstream: None,
             provider: Vec::new(),
             sections: Vec::new(),
             providers: Vec::new(),
@@ -146,7 +147,7 @@ impl World {
             std::fs::write(self.dir.path().join("more.yaml"), text).expect("the prices are written");
             prices += ", more.yaml";
         }
-        let url = format!("http://{}", self.mock);
+        let url = format!("http://{}", self.builder.upstream.unwrap_or(self.mock));
         let mut yaml = format!("listen: 127.0.0.1:{port}\n");
         yaml += &format!("admin: {{ listen: \"127.0.0.1:{admin}\", token: env:LOOPERS_ADMIN_TOKEN }}\n");
         yaml += &format!("ledger: {}\nprices: [{prices}]\n", self.ledger_url(ledger_port));

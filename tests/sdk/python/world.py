@@ -25,6 +25,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONFIG_PROVIDER_KEY = "sk-test-from-config"
 CLIENT_PROVIDER_KEY = "sk-test-from-client"
 ADMIN_TOKEN = "admin-token-of-the-sdk-test"
+# Each provider's path on the mock, and what its config needs beyond address and key.
+PROVIDERS = {
+    "openai": ("", ""),
+    "anthropic": ("/anthropic", ""),
+    "gemini": ("/gemini", ""),
+    "mistral": ("/mistral", ""),
+    "bedrock": ("/bedrock", ", region: us-east-1"),
+}
 START_SECONDS = 30
 SETTLE_SECONDS = 30
 
@@ -40,6 +48,41 @@ def http_json(url, method="GET"):
     with urllib.request.urlopen(request, timeout=10) as answer:
         body = answer.read()
     return json.loads(body) if body else None
+
+
+def config_text(providers, mock, listen=1, admin=2, folder="."):
+    """A gateway's config: ports, and those providers at the mock."""
+    lines = [
+        f"listen: 127.0.0.1:{listen}",
+        f"admin: {{ listen: 127.0.0.1:{admin}, token: env:LOOPERS_ADMIN_TOKEN }}",
+        f"ledger: file:{folder}/loopers.db",
+        f"prices: [{ROOT}/conf/prices.yaml]",
+        "providers:",
+    ]
+    for name in providers:
+        path, more = PROVIDERS[name]
+        lines.append(f'  {name}: {{ base_url: "{mock}{path}", key: env:PROVIDER_API_KEY{more} }}')
+    return "\n".join(lines) + "\n"
+
+
+def environment():
+    return dict(os.environ, PROVIDER_API_KEY=CONFIG_PROVIDER_KEY, LOOPERS_ADMIN_TOKEN=ADMIN_TOKEN)
+
+
+def is_known(binary, provider):
+    """Whether this version of the gateway has that provider; `loopers check` says so."""
+    with tempfile.TemporaryDirectory(prefix="loopers-sdk-") as folder:
+        config = pathlib.Path(folder, "loopers.yaml")
+        config.write_text(config_text([provider], "http://127.0.0.1:9", folder=folder))
+        done = subprocess.run(
+            [str(pathlib.Path(binary).resolve()), "check", "--config", str(config)], env=environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+        )
+    if done.returncode == 0:
+        return True
+    if f"providers.{provider}: is not a provider of this version" in done.stdout:
+        return False
+    raise AssertionError(f"loopers check with {provider}: {done.stdout}")
 
 
 def eventually(what, probe, seconds):
@@ -61,11 +104,14 @@ class Relay:
     chunked bodies, so what it counts is what was on the wire.
     """
 
+    HELD = re.compile(rb"\r\nx-loopers-held-usd: *(\S+)\r\n", re.I)
     REQUEST_LINE = re.compile(rb"^[A-Z]+ \S+ HTTP/1\.1\r\n")
 
     def __init__(self, target_port):
         self.target_port = target_port
         self.requests = []
+        # What the answers said is held, in nano-dollars.
+        self.held = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,7 +133,7 @@ class Relay:
             for side in (client, gateway):
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._pump, args=(client, gateway, self._counter()), daemon=True).start()
-            threading.Thread(target=self._pump, args=(gateway, client, lambda data: None), daemon=True).start()
+            threading.Thread(target=self._pump, args=(gateway, client, self._hold_reader()), daemon=True).start()
 
     @staticmethod
     def _pump(source, sink, see):
@@ -101,6 +147,19 @@ class Relay:
             for side in (source, sink):
                 with contextlib.suppress(OSError):
                     side.shutdown(socket.SHUT_RDWR)
+
+    def _hold_reader(self):
+        tail = b""
+
+        def see(data):
+            nonlocal tail
+            text = tail + data
+            found = list(self.HELD.finditer(text))
+            self.held.extend(nano(match[1].decode()) for match in found)
+            # A header may come in two pieces; one that was counted must not be seen again.
+            tail = text[max(found[-1].end() - 2 if found else 0, len(text) - 100) :]
+
+        return see
 
     def _counter(self):
         pending = bytearray()
@@ -134,13 +193,14 @@ class Relay:
 class World:
     """Mock, gateway and relay, started together."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, providers=("openai",)):
+        self.providers = providers
         self.binary = str(pathlib.Path(binary).resolve())
         self._children = []
         self._folder = tempfile.TemporaryDirectory(prefix="loopers-sdk-")
         self.folder = pathlib.Path(self._folder.name)
         self.config = self.folder / "loopers.yaml"
-        self.environment = dict(os.environ, OPENAI_API_KEY=CONFIG_PROVIDER_KEY, LOOPERS_ADMIN_TOKEN=ADMIN_TOKEN)
+        self.environment = environment()
 
     def __enter__(self):
         try:
@@ -156,12 +216,7 @@ class World:
         self.gateway = f"http://127.0.0.1:{self.gateway_port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         self.config.write_text(
-            f"listen: 127.0.0.1:{self.gateway_port}\n"
-            f"admin: {{ listen: 127.0.0.1:{self.admin_port}, token: env:LOOPERS_ADMIN_TOKEN }}\n"
-            f"ledger: file:{self.folder}/loopers.db\n"
-            f"prices: [{ROOT}/conf/prices.yaml]\n"
-            "providers:\n"
-            f'  openai: {{ base_url: "{self.mock}", key: env:OPENAI_API_KEY }}\n'
+            config_text(self.providers, self.mock, self.gateway_port, self.admin_port, self.folder)
         )
         self._spawn("mock", "mock", "--listen", f"127.0.0.1:{mock_port}")
         eventually("the mock answers", lambda: self._answers(f"{self.mock}/invoice"), START_SECONDS)

@@ -23,6 +23,27 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
 }
 
 #[tokio::test]
+async fn settlements_sent_together_survive_a_server_that_forgot_its_scripts_and_one_that_restarts() {
+    let b = Bench::new().await;
+    let view = b.key("key", None, Limits::default()).await;
+    let mut ends = Vec::new();
+    for _ in 0..5 {
+        let ask = ask(&view, 2, 2);
+        assert_eq!(granted(&b.reserve(&ask).await), 2);
+        ends.push((Arc::new(ask.hold_ref()), Charge::Full));
+    }
+    b.server.cli(&["SCRIPT", "FLUSH"]);
+    let first = b.ledger.settle_all(&ends[..3]).await;
+    assert!(first.iter().all(|end| matches!(end, Ok(Settled::Applied { .. }))), "{first:?}");
+    // The connection is lost, and made anew within the same operation.
+    b.server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let all = b.ledger.settle_all(&ends).await;
+    assert!(all[..3].iter().all(|end| matches!(end, Ok(Settled::Already { .. }))), "{all:?}");
+    assert!(all[3..].iter().all(|end| matches!(end, Ok(Settled::Applied { .. }))), "{all:?}");
+    assert_eq!(b.day(&view.key.id).await, (10, 0));
+}
+
+#[tokio::test]
 async fn a_frame_of_another_time_is_corrected() {
     let b = Bench::new().await;
     let view = b.key("key", None, Limits::default()).await;

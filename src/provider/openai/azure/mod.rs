@@ -63,7 +63,7 @@ impl Provider for Azure {
         errors::reply(error)
     }
 
-    /// A 408 is billed in full; of a 400 its body tells, which [`Refused`] reads.
+    /// A 408 is billed in full; of a 400 its body tells, which `Refused` reads.
     fn unbilled_status(&self, status: u16) -> bool {
         (400..500).contains(&status) && status != 400 && status != 408
     }

@@ -195,7 +195,11 @@ fn a12_a_model_without_a_price_is_refused_with_the_row_to_add() {
         assert_eq!(refused(json!({"model": bad})).code, "invalid_request");
     }
     assert_eq!(refused(json!({"model": "GPT-4o"})).code, "unknown_model");
-    assert_eq!(&*call(json!({"model": "gpt-4o-2024-11-20"})).price.id, "openai/gpt-4o");
+    assert_eq!(&*call(json!({"model": "gpt-4o-2024-11-20"})).price.id, "openai/gpt-4o-2024-11-20");
+    assert_eq!(&*call(json!({"model": "gpt-4o-2029-11-20"})).price.id, "openai/gpt-4o");
+    // A fine-tuned model has the price of its base, however its owner called it, in the letters of a name.
+    assert_eq!(&*call(json!({"model": "ft:gpt-4o-2024-08-06:org::id"})).price.id, "openai/ft:gpt-4o-2024-08-06");
+    assert_eq!(refused(json!({"model": "ft:gpt-4o-2024-08-06:org\nb"})).code, "invalid_request");
 }
 
 #[test]
