@@ -24,6 +24,8 @@ const PUBLIC: [(&str, &str); 4] = [
     ("gemini", "https://generativelanguage.googleapis.com"),
     ("mistral", "https://api.mistral.ai"),
 ];
+/// Where OpenAI keeps the data of a project, as its hosts are named: `eu.api.openai.com`.
+const OPENAI_REGIONS: [&str; 2] = ["us", "eu"];
 /// Tokens shorter than this can be guessed.
 const TOKEN_CHARS_LEAST: usize = 16;
 
@@ -149,7 +151,10 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     let base_url = base_url(name, &mut section);
     let key = secret(&mut section, "key", world, |_| None);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
-    let options = options(&mut section);
+    let mut options = options(&mut section, &api);
+    if api == "openai" && options.region.is_none() {
+        options.region = regional(&base_url.host);
+    }
     let http2 = section.flag("http2", true);
     let ca_file = section.parsed("ca_file", None, |text| world.readable(text).map(Some));
     let keep_alive = time(&mut section, "keep_alive", 30, 0..=600);
@@ -198,9 +203,19 @@ fn api(name: &str, section: &mut Section<'_>) -> String {
     }
 }
 
-fn options(section: &mut Section<'_>) -> Options {
+/// The region of OpenAI's hosts that keep data in one: some models cost more there.
+fn regional(host: &str) -> Option<String> {
+    OPENAI_REGIONS.into_iter().find(|region| host.strip_suffix(".api.openai.com") == Some(*region)).map(String::from)
+}
+
+fn options(section: &mut Section<'_>, api: &str) -> Options {
     let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
-    let region = section.text("region").map(|entry| entry.value);
+    let region = section.text("region").map(|entry| {
+        if api == "openai" && !OPENAI_REGIONS.contains(&entry.value.as_str()) {
+            entry.problem(format!("must be one of {}, where OpenAI keeps the data", OPENAI_REGIONS.join(", ")));
+        }
+        entry.value
+    });
     let mut named = section.section("deployments");
     let deployments =
         named.names().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::forward::Resolver;
 use super::running::Running;
 use super::settler::Settler;
+use super::trust::Trust;
 use crate::config::Settings;
 use crate::ledger::{KeyView, Ledger};
 use crate::secret::KeyHash;
@@ -27,6 +28,8 @@ pub struct App {
     pub running: Arc<Running>,
     /// Addresses of providers.
     pub resolver: Resolver,
+    /// Certificate authorities of providers that bring their own.
+    pub trust: Trust,
     /// Requests being served.
     pub in_flight: AtomicUsize,
     /// Bytes of request bodies in memory.
@@ -43,6 +46,7 @@ impl App {
             settler: Arc::new(Settler::default()),
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
+            trust: Trust::default(),
             in_flight: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
             draining: Arc::new(AtomicBool::new(false)),

@@ -20,6 +20,7 @@ mod refusal;
 mod running;
 mod serve;
 mod settler;
+mod trust;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -180,7 +181,12 @@ impl ProxyHttp for Gateway {
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
         let pool = ctx.settings.providers.keys().position(|name| **name == *settings.name).unwrap_or(0);
-        Ok(forward::peer(address, settings, pool as u64))
+        let mut peer = forward::peer(address, settings, pool as u64);
+        if let Some(file) = &settings.ca_file {
+            let authorities = ctx.app.trust.authorities(file);
+            peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);
+        }
+        Ok(peer)
     }
 
     /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.

@@ -81,6 +81,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
     let app = App::new(settings, for_other_runtime(&ledger));
     let settings = app.settings.load_full();
+    app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
     core.spawn(keeper::sweep(ledger.clone()));
 

@@ -1,7 +1,7 @@
 //! Tools: functions of the client, which are text, and tools that Google runs, which only an operator's flat price admits.
 
 use super::{fields, names};
-use crate::money::{ExactCost, Money};
+use crate::money::Money;
 use crate::pricing::ModelPrice;
 use crate::provider::{Fee, Reading, Reject, nfkc, reject, schema};
 use crate::wire::json::Value;
@@ -88,12 +88,7 @@ fn serve(
         return Err(reject::unpriceable(message, hint));
     };
     // What the price table knows is never undercut.
-    let listed = match fee_name {
-        "web_search" => price.fees.web_search.and_then(|sizes| sizes.into_iter().max()),
-        "maps" => price.fees.maps,
-        _ => None,
-    };
-    let listed = listed.map_or(Money::ZERO, |rate| ExactCost::ZERO.plus(1, rate).rounded_up());
+    let listed = price.listed_fee(fee_name);
     if !tools.served.iter().any(|(known, _)| *known == fee_name) {
         tools.served.push((fee_name, Fee { usd: fee.usd.max(listed), calls: fee.calls }));
     }

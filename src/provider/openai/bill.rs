@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::azure::deployments;
 use super::profile::Profile;
 use super::usage::{self, Odd};
 use crate::pricing::{ModelPrice, Usage};
@@ -43,6 +44,10 @@ impl Bill {
         let name = value.as_str().filter(|name| !name.is_empty());
         if let (None, Some(name)) = (&self.observed.model, name) {
             self.observed.model = Some(format!("{}{name}", self.zone));
+            // A deployment that was moved to a model without a row for its zone is billed by the global one, and the zone's surcharge.
+            if let Some(zone) = self.zone.strip_suffix('/') {
+                self.observed.otherwise = Some((name.to_string(), deployments::surcharge(zone, &name)));
+            }
         }
     }
 

@@ -71,6 +71,7 @@ fn d4_thinking_is_inside_the_limit() {
     for thinking in [
         json!({"thinkingBudget": -1}),
         json!({"thinkingBudget": 24576, "includeThoughts": true}),
+        json!({"thinkingLevel": "HIGH"}),
         json!({"thinking_level": "HIGH"}),
     ] {
         let thinks = call(config(json!({"maxOutputTokens": 100, "thinkingConfig": thinking})));
@@ -199,6 +200,9 @@ fn d4_media_resolution_and_inline_data() {
     ] {
         assert_eq!(call(part(image(mime, data))).input_max, 1_114_112, "{mime} {data}");
     }
+    // More frames a second are more tokens, and a film fills the window anyway.
+    let film = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}, "videoMetadata": {"fps": 24}}]}]});
+    assert_eq!(call(film).input_max, 1_114_112);
     let terms = |mime: &str| call(part(image(mime, "AAAA"))).terms;
     assert!(terms("audio/mp3").audio_in && !terms("audio/mp3").image_in);
     assert!(terms("application/pdf").image_in && !terms("application/pdf").audio_in);
