@@ -255,6 +255,28 @@ fn doubts_are_warnings() {
 }
 
 #[test]
+fn the_region_of_openai_is_that_of_its_host_or_named() {
+    let region = |provider: &str| {
+        let settings = good(&format!("providers: {{ {provider} }}"));
+        let (_, provider) = settings.providers.into_iter().next().unwrap();
+        provider.options.region
+    };
+    for (provider, want) in [
+        ("openai: {}", None),
+        ("openai: { base_url: \"https://eu.api.openai.com\" }", Some("eu")),
+        ("openai: { base_url: \"https://us.api.openai.com\" }", Some("us")),
+        ("openai: { base_url: \"https://api.openai.com\", region: us }", Some("us")),
+        ("mine: { api: openai, base_url: \"https://eu.api.openai.com\" }", Some("eu")),
+        ("openai: { base_url: \"https://eu.api.openai.com.evil.test\" }", None),
+        ("azure: { base_url: \"https://x.openai.azure.com\", region: swedencentral }", Some("swedencentral")),
+    ] {
+        assert_eq!(region(provider).as_deref(), want, "{provider}");
+    }
+    let found = bad("providers: { openai: { region: europe } }");
+    assert!(found[0].contains("providers.openai.region: must be one of us, eu"), "{found:?}");
+}
+
+#[test]
 fn combinations_that_cannot_work_are_refused() {
     for (text, start) in [
         ("listen: 0.0.0.0:9090", "loopers.yaml: listen: port 9090 is also that of admin.listen"),

@@ -251,14 +251,11 @@ async fn cap_13_hundreds_of_mutated_targets_of_all_six_never_go_out() {
     for (path, query, body) in good() {
         let provider = path.split('/').nth(1).unwrap_or_default();
         for (at, target) in mutations(path).iter().enumerate() {
-            // Each with the right method, which is the dangerous one, and every few with a wrong one.
+            // Each with the right method, which is the dangerous one, and with a wrong one.
             let target = format!("{target}{query}");
             refused(&world, &key, "POST", &target, &body).await;
-            *counts.entry(provider).or_default() += 1;
-            if at % 8 == 0 {
-                refused(&world, &key, METHODS[at / 8 % METHODS.len()], &target, &body).await;
-                *counts.entry(provider).or_default() += 1;
-            }
+            refused(&world, &key, METHODS[at % METHODS.len()], &target, &body).await;
+            *counts.entry(provider).or_default() += 2;
         }
         for method in METHODS {
             refused(&world, &key, method, &format!("{path}{query}"), &body).await;
@@ -266,8 +263,7 @@ async fn cap_13_hundreds_of_mutated_targets_of_all_six_never_go_out() {
         }
     }
     println!("{counts:?}");
-    assert!(counts.len() == 6 && counts.values().all(|count| *count >= 300), "{counts:?}");
-    assert!(counts.values().sum::<usize>() >= 3_000, "{counts:?}");
+    assert!(counts.len() == 6 && counts.values().all(|count| *count >= 500), "{counts:?}");
     world.assert_untouched().await;
     // What was mutated is a route, or else nothing was tested.
     for (path, query, body) in good() {
@@ -280,7 +276,7 @@ async fn cap_13_hundreds_of_mutated_targets_of_all_six_never_go_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cap_14_free_routes_of_all_six_need_a_key_that_may_call_them() {
     let world = six().start().await;
-    let (key, stranger) = (world.rich(), world.key(&["--providers", "groq", "--daily", "1"]));
+    let (key, stranger) = (world.rich(), world.key(&["--providers", "bedrock_mantle", "--daily", "1"]));
     world.cli(&["keys", "revoke", &key.id]);
     let prompt =
         json!({"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "a prompt ".repeat(100)}]});

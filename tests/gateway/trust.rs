@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pingora::tls::{ServerConfig, TlsAcceptor, install_default_crypto_provider, load_certs_and_key_files};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::process::LOOPERS;
 use crate::support::*;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");

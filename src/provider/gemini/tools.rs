@@ -36,9 +36,11 @@ impl Tools {
         self.served.iter().fold(1, |sum, (_, fee)| sum.saturating_add(fee.calls))
     }
 
-    /// What all uses together may cost.
+    /// What all uses together may cost. An answer lists the queries of searches and of maps as one: each may be billed as either.
     pub fn fees(&self) -> Money {
-        self.served.iter().fold(Money::ZERO, |sum, (_, fee)| sum.saturating_add(times(fee.usd, fee.calls)))
+        let searches = self.served.iter().find(|(name, _)| *name == "web_search").map_or(0, |(_, fee)| fee.calls);
+        let uses = |name: &str, fee: &Fee| if name == "maps" { fee.calls.max(searches) } else { fee.calls };
+        self.served.iter().fold(Money::ZERO, |sum, (name, fee)| sum.saturating_add(times(fee.usd, uses(name, fee))))
     }
 }
 

@@ -243,6 +243,10 @@ fn d4_tools_that_google_runs() {
     let body = with(all).to_string();
     let call = read_with(&path("gemini-3.8-flash", "generateContent"), None, &body, &fees()).unwrap();
     assert_eq!((call.terms.fees, call.terms.passes), (Money::from_nano(5 * 14_000_000), 5 + 3 + 1));
+    // Each of the five queries may be billed as a search and as a use of maps.
+    let both = with(json!({"tools": [{"googleSearch": {}, "googleMaps": {}}]})).to_string();
+    let call = read_with(&path("gemini-3.8-flash", "generateContent"), None, &both, &fees()).unwrap();
+    assert_eq!((call.terms.fees, call.terms.passes), (Money::from_nano(5 * 14_000_000 + 5 * 25_000_000), 5 + 2 + 1));
     for denied in [
         "computerUse",
         "mcpServers",
