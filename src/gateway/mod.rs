@@ -182,8 +182,7 @@ impl ProxyHttp for Gateway {
         ctx.upstream_at = Some(Instant::now());
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
-        let pool = ctx.settings.providers.keys().position(|name| **name == *settings.name).unwrap_or(0);
-        let mut peer = forward::peer(address, settings, pool as u64);
+        let mut peer = forward::peer(address, settings);
         if let Some(file) = &settings.ca_file {
             let authorities = ctx.app.trust.authorities(file);
             peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);

@@ -73,6 +73,9 @@ fn take(app: &Arc<App>, prices: &ArcSwap<PriceTable>, source: &Source) {
     if !fixed.is_empty() {
         return refused(&format!("a new value of {} takes a restart; undo it to reload the rest", fixed.join(", ")));
     }
+    if let Err(problem) = app.trust.read_all(&fresh) {
+        return refused(&problem);
+    }
     prices.store(fresh.prices.clone());
     log::info!(
         "reloaded: {} providers, {} prices, version {}",

@@ -2,49 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::builder::Builder;
+use crate::support::six::{plain, six};
 use crate::support::*;
-
-/// All six providers before the same mock.
-fn six() -> Builder {
-    let more = [
-        "anthropic: { base_url: \"MOCK\", key: env:OPENAI_API_KEY }",
-        "gemini: { base_url: \"MOCK\", key: env:OPENAI_API_KEY }",
-        "mistral: { base_url: \"MOCK\", key: env:OPENAI_API_KEY }",
-        "azure: { base_url: \"MOCK\", key: env:OPENAI_API_KEY, deployments: { g: gpt-4o } }",
-        "bedrock: { base_url: \"MOCK\", key: env:OPENAI_API_KEY, region: us-east-1 }",
-    ];
-    more.iter().fold(World::new(), |world, yaml| world.other_provider(yaml))
-}
-
-/// A good request to each kind of metered route: its target, what goes after the path, its body.
-fn good() -> [(&'static str, &'static str, Value); 9] {
-    let messages = json!([{"role": "user", "content": "Say hello."}]);
-    let chat = |model: &str| json!({"model": model, "messages": messages, "max_tokens": 16});
-    [
-        ("/openai/v1/chat/completions", "", chat("gpt-4o-mini")),
-        ("/openai/v1/responses", "", json!({"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 16})),
-        ("/anthropic/v1/messages", "", chat("claude-haiku-4-5")),
-        (
-            "/gemini/v1beta/models/gemini-2.5-flash:generateContent",
-            "",
-            json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}], "generationConfig": {"maxOutputTokens": 90}}),
-        ),
-        (
-            "/bedrock/model/amazon.nova-micro-v1%3A0/converse",
-            "",
-            json!({"messages": [{"role": "user", "content": [{"text": "Say hello."}]}], "inferenceConfig": {"maxTokens": 16}}),
-        ),
-        ("/azure/openai/deployments/g/chat/completions", "?api-version=2024-10-21", chat("g")),
-        ("/azure/openai/v1/chat/completions", "", chat("g")),
-        ("/mistral/v1/chat/completions", "", chat("mistral-small-latest")),
-        (
-            "/mistral/v1/fim/completions",
-            "",
-            json!({"model": "codestral-latest", "prompt": "def f(", "suffix": "return a", "max_tokens": 16}),
-        ),
-    ]
-}
 
 /// What each provider bills in a way that is not metered here, or keeps to itself.
 const DENIED: [(&str, &[&str]); 6] = [
@@ -204,7 +163,7 @@ async fn refused(world: &World, key: &Key, method: &str, target: &str, body: &Va
 async fn cap_13_denied_routes_of_all_six_never_go_out() {
     let world = six().start().await;
     let key = world.rich();
-    let [(_, _, body), ..] = good();
+    let body = ask("tokens=5");
     for (start, paths) in DENIED {
         for path in paths {
             let target = format!("{start}{path}");
@@ -248,17 +207,18 @@ async fn cap_13_hundreds_of_mutated_targets_of_all_six_never_go_out() {
     let world = six().start().await;
     let key = world.rich();
     let mut counts = std::collections::BTreeMap::<&str, usize>::new();
-    for (path, query, body) in good() {
-        let provider = path.split('/').nth(1).unwrap_or_default();
+    let good = plain(90);
+    for kind in &good {
+        let (path, query, body, provider) = (kind.path.as_str(), kind.query, &kind.body, kind.provider());
         for (at, target) in mutations(path).iter().enumerate() {
             // Each with the right method, which is the dangerous one, and with a wrong one.
             let target = format!("{target}{query}");
-            refused(&world, &key, "POST", &target, &body).await;
-            refused(&world, &key, METHODS[at % METHODS.len()], &target, &body).await;
+            refused(&world, &key, "POST", &target, body).await;
+            refused(&world, &key, METHODS[at % METHODS.len()], &target, body).await;
             *counts.entry(provider).or_default() += 2;
         }
         for method in METHODS {
-            refused(&world, &key, method, &format!("{path}{query}"), &body).await;
+            refused(&world, &key, method, &format!("{path}{query}"), body).await;
             *counts.entry(provider).or_default() += 1;
         }
     }
@@ -266,9 +226,8 @@ async fn cap_13_hundreds_of_mutated_targets_of_all_six_never_go_out() {
     assert!(counts.len() == 6 && counts.values().all(|count| *count >= 500), "{counts:?}");
     world.assert_untouched().await;
     // What was mutated is a route, or else nothing was tested.
-    for (path, query, body) in good() {
-        let answer = world.send(&Request::post(&format!("{path}{query}"), body.to_string()).bearer(&key.secret)).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    for kind in &good {
+        world.send(&kind.request(&key, "")).await.expect(200);
     }
     world.assert_books_exact().await;
 }

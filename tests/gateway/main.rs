@@ -29,6 +29,7 @@ mod reload;
 mod routes;
 mod sessions;
 mod shutdown;
+mod six_providers;
 mod smuggling;
 mod streams;
 mod trust;
