@@ -37,6 +37,11 @@ impl Kind {
         self.path.split('/').nth(1).unwrap_or_default()
     }
 
+    /// True for a streamed call.
+    pub fn is_stream(&self) -> bool {
+        self.body["stream"] == true || self.path.contains("streamGenerate") || self.path.ends_with("-stream")
+    }
+
     /// The request, with a script for the mock.
     pub fn request(&self, key: &Key, script: &str) -> Request {
         let request = Request::post(&format!("{}{}", self.path, self.query), self.body.to_string());
