@@ -7,6 +7,7 @@ pub mod json;
 pub mod process;
 pub mod world;
 
+pub use builder::Builder;
 pub use http::{Answer, Conn, Live, Request};
 pub use json::{ask, ask_model, embed, streamed};
 pub use world::{Books, Engine, Key, World};
