@@ -16,6 +16,7 @@
 //! * [`mock`]: a mock provider that keeps its own invoice.
 //! * [`cli`]: the command line.
 
+pub mod alerts;
 pub mod cli;
 pub mod clock;
 pub mod config;

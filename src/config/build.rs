@@ -27,7 +27,7 @@ const PUBLIC: [(&str, &str); 4] = [
 /// Where OpenAI keeps the data of a project, as its hosts are named: `eu.api.openai.com`.
 const OPENAI_REGIONS: [&str; 2] = ["us", "eu"];
 /// Tokens shorter than this can be guessed.
-const TOKEN_CHARS_LEAST: usize = 16;
+pub(super) const TOKEN_CHARS_LEAST: usize = 16;
 
 pub(super) fn build(
     file: &Path,
@@ -68,12 +68,26 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         None => BTreeMap::from([("openai".into(), provider("openai", doc.nothing(), world))]),
     };
     let limits = limits(root.section("limits"));
+    let alerts = super::alerts::read(root.section("alerts"), world);
     let mut headers = root.section("headers");
     let expose_headers = headers.flag("expose", true);
     headers.close();
     let tls = root.given("tls").and_then(|section| tls(section, world));
     root.close();
-    Settings { listen, admin, ledger, calendar, time_zone, prices, providers, limits, expose_headers, tls, sources }
+    Settings {
+        listen,
+        admin,
+        ledger,
+        calendar,
+        time_zone,
+        prices,
+        providers,
+        limits,
+        expose_headers,
+        tls,
+        alerts,
+        sources,
+    }
 }
 
 fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
@@ -87,7 +101,7 @@ fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
 }
 
 /// A field that refers to a secret. `doubt` says what is wrong, though allowed, with the secret found.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_>,
     name: &str,
     world: &World<'_>,

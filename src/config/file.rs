@@ -163,6 +163,20 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// A field that is a list of whole numbers.
+    pub fn numbers(&mut self, name: &str, default: &[u64], range: RangeInclusive<u64>) -> Vec<u64> {
+        let Some(entry) = self.take(name) else { return default.to_vec() };
+        let items = entry.value.as_sequence().map(Vec::as_slice).unwrap_or_default();
+        let numbers: Vec<u64> =
+            items.iter().filter_map(Value::as_u64).filter(|number| range.contains(number)).collect();
+        if numbers.is_empty() || numbers.len() != items.len() {
+            let (least, most) = range.into_inner();
+            entry.problem(format!("must be a list such as [50, 80] of whole numbers from {least} to {most}"));
+            return default.to_vec();
+        }
+        numbers
+    }
+
     /// A field that is `true` or `false`.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         let Some(entry) = self.take(name) else { return default };

@@ -3,6 +3,7 @@
 //! Every problem is reported at once, each with file, line and path. Secrets are only ever referred to, and no message
 //! shows the value of one. A reload compares two [`Settings`], which never change once they are made.
 
+mod alerts;
 mod build;
 mod file;
 mod limits;
@@ -14,7 +15,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
-pub use settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
+pub use settings::{
+    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles,
+    WebhookSettings,
+};
 
 /// The config that commands look for when they are not told of another.
 pub const DEFAULT_FILE: &str = "loopers.yaml";

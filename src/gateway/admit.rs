@@ -278,6 +278,8 @@ impl Taking<'_, '_> {
 
     fn refusal(&self, refused: LedgerRefusal, requested: Money) -> Refusal {
         let session = self.session();
+        let named = session.as_ref().map(|session| &session.id);
+        self.request.app.notes.refused(&self.view.chain, named, &refused);
         Refusal::from_ledger(refused, requested, session.as_ref().map(|session| &*session.id))
     }
 

@@ -10,8 +10,10 @@ use super::forward::Resolver;
 use super::running::Running;
 use super::settler::Settler;
 use super::trust::Trust;
+use crate::alerts::Notes;
 use crate::config::Settings;
 use crate::ledger::{KeyView, Ledger};
+use crate::observe::metrics;
 use crate::secret::KeyHash;
 
 /// The shared state of one gateway process.
@@ -26,6 +28,8 @@ pub struct App {
     pub settler: Arc<Settler>,
     /// Calls that hold money right now.
     pub running: Arc<Running>,
+    /// What the task that sends alerts is told.
+    pub notes: Arc<Notes>,
     /// Addresses of providers.
     pub resolver: Resolver,
     /// Certificate authorities of providers that bring their own.
@@ -41,9 +45,12 @@ pub struct App {
 impl App {
     /// A gateway over a ledger.
     pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+        let notes = Arc::new(Notes::default());
+        metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {
             keys: KeyCache::new(size(settings.limits.key_cache)),
-            settler: Arc::new(Settler::default()),
+            settler: Arc::new(Settler::new(notes.clone())),
+            notes,
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
             trust: Trust::default(),

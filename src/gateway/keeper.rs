@@ -52,7 +52,7 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
 }
 
 /// Charges expired holds in full, for ever: they belong to gateways that died.
-pub async fn sweep(ledger: Ledger) {
+pub async fn sweep(app: Arc<App>, ledger: Ledger) {
     let mut tick = interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -60,6 +60,7 @@ pub async fn sweep(ledger: Ledger) {
         match ledger.sweep(SWEEP_BATCH).await {
             Ok(swept) => {
                 metrics::ledger_up(true);
+                app.notes.ledger(true);
                 if swept.expired > 0 {
                     log::warn!(
                         "{} expired holds were charged in full: {} USD; `loopers holds list` shows them",
@@ -70,6 +71,7 @@ pub async fn sweep(ledger: Ledger) {
             }
             Err(error) => {
                 metrics::ledger_up(false);
+                app.notes.ledger(false);
                 log::warn!("expired holds could not be looked for: {error}");
             }
         }

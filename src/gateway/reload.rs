@@ -77,6 +77,7 @@ fn take(app: &Arc<App>, prices: &ArcSwap<PriceTable>, source: &Source) {
         return refused(&problem);
     }
     prices.store(fresh.prices.clone());
+    metrics::prices_at(fresh.prices.read_at().unwrap_or(0) / 1000);
     log::info!(
         "reloaded: {} providers, {} prices, version {}",
         fresh.providers.len(),
@@ -100,6 +101,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("ledger", old.ledger != new.ledger),
         ("time_zone", old.time_zone != new.time_zone),
         ("tls", old.tls != new.tls),
+        ("alerts", old.alerts != new.alerts),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
         ("limits.ledger_ms", old.limits.ledger_ms != new.limits.ledger_ms),

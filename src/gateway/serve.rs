@@ -30,6 +30,7 @@ use super::client::Front;
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
+use crate::alerts;
 use crate::clock::Clock;
 use crate::config::{LedgerUrl, Settings};
 use crate::control::http::{AdminState, respond};
@@ -89,7 +90,8 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
-    core.spawn(keeper::sweep(ledger.clone()));
+    core.spawn(keeper::sweep(app.clone(), ledger.clone()));
+    core.spawn(alerts::watch(app.notes.clone(), settings.alerts.clone(), ledger.clone()));
     let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
     core.spawn(reload::watch(app.clone(), prices.clone(), source));
 
@@ -264,7 +266,8 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     let tasks = vec![
         tokio::spawn(accept(listener, front, watch)),
         tokio::spawn(keeper::watch(app.clone(), ledger.clone())),
-        tokio::spawn(keeper::sweep(ledger.clone())),
+        tokio::spawn(keeper::sweep(app.clone(), ledger.clone())),
+        tokio::spawn(alerts::watch(app.notes.clone(), app.settings.load().alerts.clone(), ledger.clone())),
     ];
     Ok(InProcess { address, app, ledger, tasks, _shutdown: shutdown })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::alerts::Notes;
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
 use crate::money::Money;
 use crate::observe::metrics;
@@ -59,9 +60,16 @@ pub struct Settler {
     wake: Notify,
     /// Jobs pushed and not yet applied.
     pending: AtomicUsize,
+    /// Told of every charge.
+    notes: Arc<Notes>,
 }
 
 impl Settler {
+    /// An empty queue.
+    pub fn new(notes: Arc<Notes>) -> Self {
+        Settler { notes, ..Settler::default() }
+    }
+
     /// Takes over a hold.
     pub fn push(&self, job: Job) {
         self.pending.fetch_add(1, Ordering::AcqRel);
@@ -144,6 +152,7 @@ impl InWork<'_> {
             match result {
                 Ok(settled) => {
                     report(&job, settled);
+                    self.settler.notes.charged(&job.at);
                     self.settler.pending.fetch_sub(1, Ordering::AcqRel);
                     metrics::unsettled(-1);
                     continue;

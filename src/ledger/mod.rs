@@ -15,6 +15,7 @@ pub use records::*;
 
 use std::sync::Arc;
 
+use crate::money::Money;
 use crate::secret::KeyHash;
 
 /// Why the ledger did not do what it was asked to.
@@ -64,6 +65,13 @@ impl Ledger {
     /// Ends several holds, each as [`Ledger::settle`] does, in one exchange where the engine can. One answer for each, in order.
     pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
         each!(self, engine => engine.settle_all(ends).await)
+    }
+
+    /// Sets a mark in the tree of `chain`, which stays for a day. True for whoever set it, false when it was there: of any number of
+    /// gateways that ask, one is told so. A mark is the id of a hold that nobody takes, settled with nothing.
+    pub async fn mark(&self, chain: &[NodeId], name: &str) -> Result<bool, LedgerError> {
+        let at = HoldRef { hold: HoldId(format!("mark-{name}").into()), chain: chain.to_vec(), session: None };
+        Ok(self.settle(&at, Charge::Exact(Money::ZERO)).await? == Settled::Unknown)
     }
 
     /// Charges up to `most` expired holds in full.

@@ -28,6 +28,7 @@ const BUILTIN: (&str, &str) = ("conf/prices.yaml", include_str!("../../conf/pric
 pub struct PriceTable {
     rows: BTreeMap<Arc<str>, Arc<ModelPrice>>,
     version: Arc<str>,
+    read_at: Option<Millis>,
 }
 
 /// One thing that is wrong in a price file.
@@ -97,6 +98,11 @@ impl PriceTable {
         &self.version
     }
 
+    /// When the newest of its files was made from its source, where one says so.
+    pub fn read_at(&self) -> Option<Millis> {
+        self.read_at
+    }
+
     fn read(files: &[(&Path, &str)]) -> Result<PriceTable, Vec<PriceError>> {
         let mut table = PriceTable::default();
         let mut errors = Vec::new();
@@ -104,6 +110,7 @@ impl PriceTable {
         for (path, text) in files {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
+            table.read_at = table.read_at.max(read_on(text));
             match read_file(path, text, &mut errors) {
                 Ok(rows) => table.rows.extend(rows),
                 Err(error) => errors.push(error),
@@ -119,6 +126,12 @@ impl PriceTable {
             .into();
         if errors.is_empty() { Ok(table) } else { Err(errors) }
     }
+}
+
+/// The day that the import wrote at the head of its file, as `# read: 2026-11-23`.
+fn read_on(text: &str) -> Option<Millis> {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    head.filter_map(|line| line.strip_prefix("# read: ")).find_map(|day| extras::start_of(day.trim()))
 }
 
 type Rows = BTreeMap<Arc<str>, Arc<ModelPrice>>;

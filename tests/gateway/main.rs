@@ -7,6 +7,7 @@
 mod support;
 
 mod admission;
+mod alerts;
 mod answers;
 mod bodies;
 mod bound;
