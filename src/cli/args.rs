@@ -32,6 +32,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for whatever is wrong with config, ledger, providers, ports and keys, and say what to change
+    Doctor {
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Watch a budget hold: gateway, ledger and mock provider in one process, real HTTP calls
     Demo {
         /// Answer in JSON, without the story

@@ -3,6 +3,8 @@
 mod args;
 mod books;
 mod demo;
+mod doctor;
+mod net;
 mod output;
 mod prices;
 mod service;
@@ -46,6 +48,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Version { json } => service::version(*json)?,
         Command::Mock { listen } => service::mock(*listen)?,
         Command::Demo { json } => return demo::run(*json),
+        Command::Doctor { json } => return doctor::run(config, *json),
         Command::Prices { command } => prices::run(config, command)?,
         command => books::run(config, command)?,
     }
