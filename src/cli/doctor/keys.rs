@@ -69,13 +69,24 @@ fn bounds(report: &mut Report, name: &str, limits: &Limits, above: &[&TeamRecord
         }
         let tighter = above.iter().find_map(|team| Some((team, team.limits.of(window).filter(|its| *its < limit)?)));
         if let Some((team, its)) = tighter {
-            let message = format!("its {word} limit of ${limit} is above that of team {}, ${its}: it is never reached", team.name);
+            let message = format!(
+                "its {word} limit of ${limit} is above that of team {}, ${its}: it is never reached",
+                team.name
+            );
             report.node("limit_above_parent", name, message, format!("loopers budget set {name} --{word} {its}"));
         }
         let longer = Window::ALL.into_iter().filter(|other| other.index() > window.index());
         if let Some((other, its)) = longer.filter_map(set).find(|(_, its)| *its < limit) {
-            let message = format!("its {word} limit of ${limit} is above its {} limit of ${its}: it is never reached", other.name());
-            report.node("limit_above_longer_window", name, message, format!("loopers budget set {name} --{word} {its}    (or {unset})"));
+            let message = format!(
+                "its {word} limit of ${limit} is above its {} limit of ${its}: it is never reached",
+                other.name()
+            );
+            report.node(
+                "limit_above_longer_window",
+                name,
+                message,
+                format!("loopers budget set {name} --{word} {its}    (or {unset})"),
+            );
         }
     }
 }
@@ -126,11 +137,17 @@ fn reach(report: &mut Report, settings: &Settings, key: &KeyRecord) {
             report.node("key_model_without_price", &key.name, message, fix);
         }
     }
-    let mut usable = settings.providers.values().filter(|provider| {
-        policy.providers.is_empty() || policy.providers.iter().any(|name| **name == *provider.name)
-    });
+    let mut usable = settings
+        .providers
+        .values()
+        .filter(|provider| policy.providers.is_empty() || policy.providers.iter().any(|name| **name == *provider.name));
     if policy.provider_key == ProviderKeySource::Config && usable.all(|provider| provider.key.is_none()) {
         let message = "it may only use provider keys of the config, and none that it may call has one";
-        report.node("key_without_provider_key", &key.name, message, "key: env:NAME    (under that provider in the config)");
+        report.node(
+            "key_without_provider_key",
+            &key.name,
+            message,
+            "key: env:NAME    (under that provider in the config)",
+        );
     }
 }

@@ -40,7 +40,8 @@ pub async fn file(report: &mut Report, settings: &Settings, path: &Path, running
     match (inspected.claimed, running) {
         (true, false) => {
             let message = "another gateway, with another config, runs on this ledger file: this one would not start";
-            let fix = "ledger: file:OTHER.db    (or stop the other one, or give both a Redis: ledger: env:LOOPERS_LEDGER)";
+            let fix =
+                "ledger: file:OTHER.db    (or stop the other one, or give both a Redis: ledger: env:LOOPERS_LEDGER)";
             report.error("ledger_claimed", "ledger", message, fix);
         }
         (false, true) => {
@@ -69,7 +70,8 @@ fn folder(path: &Path) -> Result<(), (&'static str, String)> {
         }
         Ok(_) => {}
     }
-    let cannot = |why: String| ("ledger_folder_unwritable", format!("no file can be made in {}: {why}", folder.display()));
+    let cannot =
+        |why: String| ("ledger_folder_unwritable", format!("no file can be made in {}: {why}", folder.display()));
     let name = random_hex::<8>().map_err(|error| cannot(error.to_string()))?;
     let attempt = folder.join(format!(".loopers-doctor-{name}"));
     OpenOptions::new().write(true).create_new(true).open(&attempt).map_err(|error| cannot(error.to_string()))?;
@@ -81,7 +83,10 @@ fn unusable(report: &mut Report, error: &LedgerError) {
     let (code, fix) = if text.contains("newer Loopers") {
         ("ledger_newer", "run the version of Loopers that has written it, or a later one")
     } else if text.contains("damaged") || text.contains("not a ledger") {
-        ("ledger_damaged", "ledger: file:OTHER.db    (or restore the file from a backup; never delete it while keys are in use)")
+        (
+            "ledger_damaged",
+            "ledger: file:OTHER.db    (or restore the file from a backup; never delete it while keys are in use)",
+        )
     } else if text.contains("locked") {
         ("ledger_locked", "stop the other program that has the file open")
     } else {
@@ -114,7 +119,12 @@ async fn hold(report: &mut Report, settings: &Settings, slow: Duration) {
         let started = Instant::now();
         if let Err(error) = ledger.probe().await {
             let message = format!("a hold could not be taken and released: {error}");
-            report.error("hold_failed", "ledger", message, "the message says what the ledger lacks; without it no call is let through");
+            report.error(
+                "hold_failed",
+                "ledger",
+                message,
+                "the message says what the ledger lacks; without it no call is let through",
+            );
             return;
         }
         times.push(started.elapsed());
@@ -126,7 +136,15 @@ async fn hold(report: &mut Report, settings: &Settings, slow: Duration) {
         report.warning("ledger_slow", "ledger", message, "ledger: on a local disk, or a Redis in the same zone");
     } else {
         let micros = middle.as_micros();
-        report.ok("hold", format!("ledger {}: a real hold and release took {}.{} ms", settings.ledger, micros / 1000, micros % 1000 / 100));
+        report.ok(
+            "hold",
+            format!(
+                "ledger {}: a real hold and release took {}.{} ms",
+                settings.ledger,
+                micros / 1000,
+                micros % 1000 / 100
+            ),
+        );
     }
     match ledger.nodes().await {
         Ok(nodes) => keys::examine(report, settings, &nodes),

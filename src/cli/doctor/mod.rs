@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use super::output::Failure;
 use crate::config::{LedgerUrl, Settings};
 
+pub use ports::local_url;
 use report::Report;
 
 /// Checks everything and reports. Exit code 1 when there is an error, 0 when there are only warnings.

@@ -36,10 +36,14 @@ pub async fn examine(report: &mut Report, settings: &Settings) -> bool {
 }
 
 fn taken(report: &mut Report, field: &str, address: SocketAddr, error: &std::io::Error) {
-    let other = SocketAddr::new(address.ip(), if address.port() < 1024 { 8080 } else { address.port().wrapping_add(10) });
+    let other =
+        SocketAddr::new(address.ip(), if address.port() < 1024 { 8080 } else { address.port().wrapping_add(10) });
     let fix = match field {
         "listen" => format!("listen: {other}    (or stop what listens there: ss -ltnp 'sport = :{}')", address.port()),
-        _ => format!("admin: {{ listen: {other} }}    (or stop what listens there: ss -ltnp 'sport = :{}')", address.port()),
+        _ => format!(
+            "admin: {{ listen: {other} }}    (or stop what listens there: ss -ltnp 'sport = :{}')",
+            address.port()
+        ),
     };
     match error.kind() {
         ErrorKind::AddrInUse => report.error("port_taken", field, format!("another program listens on {address}"), fix),

@@ -19,7 +19,8 @@ pub fn examine(report: &mut Report, settings: &Settings) {
     let priced = prices.providers();
     for (name, provider) in &settings.providers {
         if !priced.contains(name.as_str()) {
-            let message = format!("no model of {name} has a price: every call to it is refused with 422 unpriced_model");
+            let message =
+                format!("no model of {name} has a price: every call to it is refused with 422 unpriced_model");
             let fix = format!("prices: [{name}.yaml]    (with a row {name}/MODEL for each model; docs/PRICES.md)");
             report.error("provider_without_prices", &format!("providers.{name}"), message, fix);
             continue;
@@ -28,7 +29,8 @@ pub fn examine(report: &mut Report, settings: &Settings) {
             if !has_price(prices, name, model) {
                 let field = format!("providers.{name}.deployments.{deployment}");
                 let message = format!("`{model}` has no price: calls to {deployment} are refused");
-                let fix = format!("{deployment}: a model of `loopers prices show MODEL`, or a row {name}/{model} in prices");
+                let fix =
+                    format!("{deployment}: a model of `loopers prices show MODEL`, or a row {name}/{model} in prices");
                 report.error("model_without_price", &field, message, fix);
             }
         }
@@ -59,7 +61,8 @@ fn age(report: &mut Report, prices: &PriceTable, provider: &str) {
     let days = now.since(then).map_or(0, |span| span.get_days());
     if days > DAYS_FRESH {
         let message = format!("nobody has looked at the prices of {provider} since {day}, {days} days ago");
-        let fix = "prices: [prices.yaml]    (made by `loopers prices import FILE --output prices.yaml`; docs/PRICES.md)";
+        let fix =
+            "prices: [prices.yaml]    (made by `loopers prices import FILE --output prices.yaml`; docs/PRICES.md)";
         report.warning("prices_old", &format!("providers.{provider}"), message, fix);
     }
 }
@@ -68,7 +71,8 @@ fn age(report: &mut Report, prices: &PriceTable, provider: &str) {
 fn over(report: &mut Report, settings: &Settings) {
     let is_configured = |id: &str| id.split_once('/').is_some_and(|(name, _)| settings.providers.contains_key(name));
     let notices = settings.prices.notices(Clock::System.now());
-    let over = notices.into_iter().filter(|notice| matches!(notice.about, About::NoLonger(_)) && is_configured(&notice.id));
+    let over =
+        notices.into_iter().filter(|notice| matches!(notice.about, About::NoLonger(_)) && is_configured(&notice.id));
     let ids: BTreeSet<String> = over.map(|notice| notice.id).collect();
     if ids.is_empty() {
         return;

@@ -117,13 +117,15 @@ fn judge(report: &mut Report, provider: &ProviderSettings, answer: &Answer) {
 /// The provider's clock, against this machine's: windows, and signatures, go by it.
 fn clock(report: &mut Report, name: &str, answer: &Answer) {
     let date = answer.headers.get("date").and_then(|value| value.to_str().ok());
-    let Some(theirs) = date.and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) else {
+    let Some(theirs) = date.and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok())
+    else {
         return;
     };
     let skew = theirs.as_millisecond() - Clock::System.now();
     if skew.abs() > SKEW_MS_MAX {
         let (seconds, way) = (skew.abs() / 1000, if skew > 0 { "behind" } else { "before" });
-        let message = format!("the clock of this machine is {seconds} s {way} {name}'s: windows start at the wrong time");
+        let message =
+            format!("the clock of this machine is {seconds} s {way} {name}'s: windows start at the wrong time");
         report.warning("clock_skew", "time_zone", message, "timedatectl set-ntp true    (on this machine)");
     }
 }
@@ -136,24 +138,34 @@ fn tell(report: &mut Report, provider: &ProviderSettings, trouble: &Trouble) {
     let ca = "ca_file: ca.pem    (the certificate, or its CA's, where it is yours; else somebody stands between)";
     let (code, field, fix) = match trouble {
         Trouble::Name(_) => ("provider_name_unknown", base, "base_url: https://HOST    (a host that DNS knows)"),
-        Trouble::Unreachable(_) => {
-            ("provider_unreachable", base, "base_url: https://HOST    (or open the way to it: firewall, proxy, network policy)")
-        }
+        Trouble::Unreachable(_) => (
+            "provider_unreachable",
+            base,
+            "base_url: https://HOST    (or open the way to it: firewall, proxy, network policy)",
+        ),
         Trouble::Certificate(Certificate::Expired) => {
             ("provider_certificate_expired", base, "renew the certificate there, or set the clock here")
         }
         Trouble::Certificate(Certificate::NotYetValid) => {
             ("provider_certificate_not_yet_valid", base, "timedatectl set-ntp true    (or wait)")
         }
-        Trouble::Certificate(Certificate::WrongName) => {
-            ("provider_certificate_wrong_name", base, "base_url: https://HOST    (the name that the certificate is for)")
-        }
+        Trouble::Certificate(Certificate::WrongName) => (
+            "provider_certificate_wrong_name",
+            base,
+            "base_url: https://HOST    (the name that the certificate is for)",
+        ),
         Trouble::Certificate(Certificate::Untrusted) => {
             ("provider_certificate_untrusted", format!("providers.{name}.ca_file"), ca)
         }
-        Trouble::Certificate(Certificate::Invalid) => ("provider_certificate_invalid", base, "replace the certificate there"),
-        Trouble::Tls(_) => ("provider_no_tls", base, "base_url: http://HOST:PORT    (if it is a local one without TLS)"),
-        Trouble::Http(_) => ("provider_no_http", base, "base_url: https://HOST    (or http://: what is there speaks the other)"),
+        Trouble::Certificate(Certificate::Invalid) => {
+            ("provider_certificate_invalid", base, "replace the certificate there")
+        }
+        Trouble::Tls(_) => {
+            ("provider_no_tls", base, "base_url: http://HOST:PORT    (if it is a local one without TLS)")
+        }
+        Trouble::Http(_) => {
+            ("provider_no_http", base, "base_url: https://HOST    (or http://: what is there speaks the other)")
+        }
     };
     // A provider without a key is not in use yet; what it will need is no reason to stop the others.
     let is_waiting = provider.key.is_none() && matches!(trouble, Trouble::Name(_) | Trouble::Unreachable(_));

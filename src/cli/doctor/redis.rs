@@ -39,7 +39,9 @@ fn unreachable(report: &mut Report, settings: &Settings, trouble: &Trouble) {
             format!("{ledger} does not accept user and password: {why}"),
             "LOOPERS_LEDGER=redis://:PASSWORD@HOST:6379    (and in the config: ledger: env:LOOPERS_LEDGER)",
         ),
-        Trouble::Mode(why) => ("redis_mode", format!("{ledger}: {why}"), "ledger: redis://HOST:6379    (it is no Cluster)"),
+        Trouble::Mode(why) => {
+            ("redis_mode", format!("{ledger}: {why}"), "ledger: redis://HOST:6379    (it is no Cluster)")
+        }
         Trouble::Tls(why) => {
             ("redis_tls", format!("{ledger}: {why}"), "ledger: rediss://HOST:PORT    (rediss with TLS, redis without)")
         }
@@ -77,11 +79,10 @@ fn must(report: &mut Report, server: &Server, is_cluster: bool) {
         report.error("redis_is_replica", "ledger", message, "ledger: redis://HOST:6379    (of the primary)");
     }
     if server.eviction != "noeviction" {
-        let message = format!(
-            "Redis throws away budgets when its memory is full: maxmemory-policy is `{}`",
-            server.eviction
-        );
-        let fix = "maxmemory-policy noeviction    (in redis.conf; now: redis-cli config set maxmemory-policy noeviction)";
+        let message =
+            format!("Redis throws away budgets when its memory is full: maxmemory-policy is `{}`", server.eviction);
+        let fix =
+            "maxmemory-policy noeviction    (in redis.conf; now: redis-cli config set maxmemory-policy noeviction)";
         report.error("redis_evicts", "ledger", message, fix);
     }
 }
@@ -105,12 +106,23 @@ fn should(report: &mut Report, server: &Server) {
         report.warning("redis_fsync", "ledger", message, "appendfsync everysec    (in redis.conf)");
     }
     if server.max_memory > 0 && server.used_memory / FULL_HUNDREDTHS.max(1) * 100 > server.max_memory {
-        let message = format!("Redis uses {} of {} bytes; when it is full, every call is refused", server.used_memory, server.max_memory);
+        let message = format!(
+            "Redis uses {} of {} bytes; when it is full, every call is refused",
+            server.used_memory, server.max_memory
+        );
         report.warning("redis_memory", "ledger", message, "maxmemory    (a larger one, in redis.conf)");
     }
     if server.late_replicas > 0 {
-        let message = format!("{} of {} replicas are behind: a failover would forget what was spent", server.late_replicas, server.replicas);
-        report.warning("redis_replica_late", "ledger", message, "min-replicas-max-lag 10    (in redis.conf; and look at the replica)");
+        let message = format!(
+            "{} of {} replicas are behind: a failover would forget what was spent",
+            server.late_replicas, server.replicas
+        );
+        report.warning(
+            "redis_replica_late",
+            "ledger",
+            message,
+            "min-replicas-max-lag 10    (in redis.conf; and look at the replica)",
+        );
     }
 }
 
@@ -118,18 +130,32 @@ fn whole(report: &mut Report, settings: &Settings, facts: &Facts) {
     if facts.clock_skew_ms.abs() > SKEW_MS_MAX {
         let way = if facts.clock_skew_ms > 0 { "before" } else { "behind" };
         let seconds = facts.clock_skew_ms.abs() / 1000;
-        let message = format!("the clock of Redis, which decides when windows end, is {seconds} s {way} this machine's");
+        let message =
+            format!("the clock of Redis, which decides when windows end, is {seconds} s {way} this machine's");
         report.warning("clock_skew", "ledger", message, "timedatectl set-ntp true    (on both machines)");
     }
     let limit = Duration::from_millis(settings.limits.ledger_ms);
     if facts.round_trip > limit / 5 {
         let message = format!("one exchange with Redis takes {} ms, each call needs two", facts.round_trip.as_millis());
-        report.warning("ledger_slow", "ledger", message, "ledger: a Redis in the same zone    (limits.ledger_ms bounds the wait)");
+        report.warning(
+            "ledger_slow",
+            "ledger",
+            message,
+            "ledger: a Redis in the same zone    (limits.ledger_ms bounds the wait)",
+        );
     }
     if !report.has_errors() {
         let versions: Vec<&str> = facts.servers.iter().map(|server| server.version.as_str()).collect();
         let replicas: u64 = facts.servers.iter().map(|server| server.replicas).sum();
-        let persisted = if facts.servers.iter().all(|server| server.append_only) { "append-only" } else { "no append-only log" };
-        report.ok("redis", format!("Redis {}, {persisted}, {replicas} replicas, {} µs away", versions.join(", "), facts.round_trip.as_micros()));
+        let persisted =
+            if facts.servers.iter().all(|server| server.append_only) { "append-only" } else { "no append-only log" };
+        report.ok(
+            "redis",
+            format!(
+                "Redis {}, {persisted}, {replicas} replicas, {} µs away",
+                versions.join(", "),
+                facts.round_trip.as_micros()
+            ),
+        );
     }
 }

@@ -129,8 +129,7 @@ impl Report {
     /// Writes it to stdout.
     pub fn print(&self, json: bool) -> Result<(), Failure> {
         let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
-        let report =
-            json!({ "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": self.findings });
+        let report = json!({ "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": self.findings });
         answer(json, &report, |_| {
             let mut lines: Vec<String> = self.findings.iter().map(Finding::text).collect();
             let plural = |count: usize| if count == 1 { "" } else { "s" };

@@ -57,9 +57,13 @@ fn fix(problem: &Problem) -> String {
         },
         fault::SECRET_IN_CONFIG => format!("{field}: env:NAME    (and change the secret: it stood in a file)"),
         fault::UNUSABLE_SECRET => "put the key alone into it: no blanks, quotes or further lines".into(),
-        fault::UNREADABLE_FILE => format!("{field}: the path of a file that is there, counted from the config's folder"),
+        fault::UNREADABLE_FILE => {
+            format!("{field}: the path of a file that is there, counted from the config's folder")
+        }
         fault::INVALID_BASE_URL => "base_url: https://HOST    (no user, no query, and no /v1 at its end)".into(),
-        fault::INVALID_LEDGER => "ledger: file:loopers.db    (or env:NAME with redis://:PASSWORD@HOST:6379 in NAME)".into(),
+        fault::INVALID_LEDGER => {
+            "ledger: file:loopers.db    (or env:NAME with redis://:PASSWORD@HOST:6379 in NAME)".into()
+        }
         fault::INVALID_PRICE => "correct this row; `loopers prices check` reads the files again".into(),
         fault::SAME_PORT => "admin: { listen: 127.0.0.1:9090 }    (any port but that of listen)".into(),
         fault::WEAK_TOKEN => "openssl rand -hex 32    makes a token".into(),

@@ -22,7 +22,8 @@ pub fn examine(report: &mut Report, settings: &Settings) {
     let chain = match load(files) {
         Ok(chain) => chain,
         Err((field, code, problem)) => {
-            let fix = "tls: { cert: CHAIN.pem, key: KEY.pem }    (the chain, own certificate first, and its private key)";
+            let fix =
+                "tls: { cert: CHAIN.pem, key: KEY.pem }    (the chain, own certificate first, and its private key)";
             report.error(code, field, problem, fix);
             return;
         }
@@ -53,7 +54,8 @@ fn load(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, Wrong> {
         return Err(invalid("a path that is not UTF-8".into()));
     };
     let loaded = load_certs_and_key_files(cert, key).map_err(|error| invalid(error.to_string()))?;
-    let (chain, key) = loaded.ok_or_else(|| invalid(format!("no certificate in {cert}, or no private key in {key}")))?;
+    let (chain, key) =
+        loaded.ok_or_else(|| invalid(format!("no certificate in {cert}, or no private key in {key}")))?;
     if chain.is_empty() {
         return Err(invalid(format!("no certificate in {cert}")));
     }
