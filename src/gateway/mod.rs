@@ -17,6 +17,7 @@ mod intake;
 mod keeper;
 mod link;
 mod refusal;
+mod reload;
 mod running;
 mod serve;
 mod settler;
@@ -41,6 +42,7 @@ use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
 
+pub use reload::Source;
 pub use serve::{InProcess, open_ledger, run, start_in_process};
 
 /// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
