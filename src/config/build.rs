@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fault::{self, Fault};
 use super::file::{Document, Section};
 use super::settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
 use super::values::{self, World};
@@ -56,7 +57,8 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     let listen = root.parsed("listen", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), values::address);
     let admin = admin(root.section("admin"), world);
     if listen.port() == admin.listen.port() && listen.port() != 0 {
-        root.problem("listen", format!("port {} is also that of admin.listen; they must differ", listen.port()));
+        let problem = format!("port {} is also that of admin.listen; they must differ", listen.port());
+        root.problem("listen", Fault::new(fault::SAME_PORT, problem));
     }
     let ledger = root.parsed("ledger", LedgerUrl::File(world.path("loopers.db")), |text| world.ledger(text));
     let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
@@ -111,7 +113,7 @@ pub(super) fn secret(
     match world.secret(&entry.value) {
         Ok(found) => {
             if let Some(doubt) = found.as_ref().and_then(doubt) {
-                entry.warning(doubt);
+                entry.warning(Fault::new(fault::WEAK_TOKEN, doubt));
             }
             found
         }
@@ -128,14 +130,18 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> (Arc
         let path = world.path(&entry.value);
         match std::fs::read_to_string(&path) {
             Ok(text) => files.push((path, text)),
-            Err(error) => entry.problem(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                entry.problem(Fault::new(fault::UNREADABLE_FILE, problem));
+            }
         }
     }
     let loaded = if files.is_empty() { PriceTable::builtin() } else { PriceTable::load(&files) };
     let table = loaded.unwrap_or_else(|errors| {
         for error in errors {
             let line = Some(error.line);
-            doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
+            let code = fault::INVALID_PRICE;
+            doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem, code });
         }
         PriceTable::default()
     });
@@ -164,7 +170,7 @@ fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, Pr
 fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> ProviderSettings {
     let api = api(name, &mut section);
     let base_url = base_url(name, &mut section);
-    let key = secret(&mut section, "key", world, |_| None);
+    let key = provider_key(name, &mut section, world);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
     let mut options = options(&mut section, &api);
     if api == "openai" && options.region.is_none() {
@@ -193,6 +199,21 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
         http2,
         ca_file,
     }
+}
+
+/// A provider's own key. One whose variable is not set, or empty, stops nothing: the others are served, and requests to this
+/// one may bring a key of their own.
+fn provider_key(provider: &str, section: &mut Section<'_>, world: &World<'_>) -> Option<Secret> {
+    let entry = section.text("key")?;
+    match world.secret(&entry.value) {
+        Ok(found) => return found,
+        Err(Fault { code: fault::MISSING_ENV, text }) => {
+            let doubt = format!("{text}: calls to {provider} must bring a key of their own until it is");
+            entry.warning(Fault::new(fault::MISSING_ENV, doubt));
+        }
+        Err(problem) => entry.problem(problem),
+    }
+    None
 }
 
 /// Whose API a provider speaks: `api:`, or that of its own name.
@@ -241,7 +262,7 @@ fn options(section: &mut Section<'_>, api: &str) -> Options {
     let limit_field = section.parsed("limit_field", None, |text| values::limit_field(text).map(Some));
     let no_service_tier = section.parsed("service_tier", false, |text| match text {
         "none" => Ok(true),
-        _ => Err("must be none, or left out: then calls are forced into the ordinary tier".into()),
+        _ => Err("must be none, or left out: then calls are forced into the ordinary tier"),
     });
     Options { allow_fields, deployments, region, fees, limit_field, no_service_tier }
 }
@@ -259,7 +280,7 @@ fn fee(mut section: Section<'_>) -> Fee {
     let usd = section.parsed("usd", Money::ZERO, |text| Money::parse_limit(text).map_err(|e| e.to_string()));
     let calls = section.parsed("calls", 0, |text| match text.parse::<u64>() {
         Ok(calls @ 1..=1000) => Ok(calls),
-        _ => Err("must be a whole number from 1 to 1000".into()),
+        _ => Err("must be a whole number from 1 to 1000"),
     });
     section.close();
     Fee { usd, calls }
@@ -277,12 +298,13 @@ fn base_url(provider: &str, section: &mut Section<'_>) -> BaseUrl {
     match values::base_url(&entry.value) {
         Ok(url) => {
             if url.path.ends_with("/v1") {
-                entry.warning("ends with /v1, which requests carry themselves: calls will go to …/v1/v1/…");
+                let doubt = "ends with /v1, which requests carry themselves: calls will go to …/v1/v1/…";
+                entry.warning(Fault::new(fault::INVALID_BASE_URL, doubt));
             }
             url
         }
         Err(problem) => {
-            entry.problem(problem);
+            entry.problem(Fault::new(fault::INVALID_BASE_URL, problem));
             nowhere
         }
     }

@@ -180,6 +180,11 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
+    /// Reads `http://HOST` or `https://HOST`, perhaps with a port and a path. The error says what is wrong, and repeats nothing.
+    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+        super::values::base_url(text)
+    }
+
     /// The value of the `Host` header: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

@@ -18,7 +18,7 @@ use super::ModelPrice;
 use crate::clock::{Clock, Millis};
 use lines::{Node, Pairs};
 
-pub use notices::Notice;
+pub use notices::{About, Notice};
 
 /// The table that comes with the program, and its name in messages.
 const BUILTIN: (&str, &str) = ("conf/prices.yaml", include_str!("../../conf/prices.yaml"));
@@ -91,6 +91,12 @@ impl PriceTable {
     /// The providers that have rows.
     pub fn providers(&self) -> BTreeSet<&str> {
         self.rows.keys().filter_map(|id| id.split_once('/')).map(|(provider, _)| provider).collect()
+    }
+
+    /// The latest day from which any of a provider's prices is known to hold, as `YYYY-MM-DD`: when somebody last looked.
+    pub fn looked_at(&self, provider: &str) -> Option<&str> {
+        let rows = self.rows.values().filter(|row| row.id.split_once('/').is_some_and(|(name, _)| name == provider));
+        rows.filter_map(|row| row.valid_from.as_deref()).max()
     }
 
     /// The SHA-256 of what was read, in hex.

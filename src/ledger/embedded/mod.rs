@@ -18,10 +18,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::clock::{Calendar, Clock};
+use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
 use super::{
@@ -66,6 +66,22 @@ pub struct EmbeddedLedger {
 enum Engine {
     Memory(Box<Mutex<Books<MemoryStore>>>),
     File(Writer),
+}
+
+/// What a ledger file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// Whether a gateway runs on it.
+    pub claimed: bool,
+    /// The latest time that any of its budgets has seen; `None` before the first call.
+    pub latest: Option<Millis>,
+}
+
+/// Reads a whole ledger file and checks what decides about money. Makes an empty one where there is none.
+pub fn inspect(path: &Path) -> Result<Inspected, LedgerError> {
+    let path = schema::place(path)?;
+    let latest = schema::verify(&schema::connect(&path)?)?;
+    Ok(Inspected { claimed: writer::is_claimed(&path)?, latest: (latest > 0).then_some(latest) })
 }
 
 /// Does one operation on the books, wherever they are kept.

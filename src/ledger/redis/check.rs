@@ -35,7 +35,7 @@ async fn ask(connection: &mut Connection, cmd: &Cmd) -> Result<Vec<Value>, Ledge
 }
 
 /// The value of a line `field:value` of an INFO reply.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
@@ -109,7 +109,7 @@ async fn persisted(connection: &mut Connection) -> Result<bool, LedgerError> {
 }
 
 /// A setting of every master, `None` where CONFIG is forbidden or hides it.
-async fn config(connection: &mut Connection, name: &str) -> Option<Vec<String>> {
+pub(super) async fn config(connection: &mut Connection, name: &str) -> Option<Vec<String>> {
     let replies = connection.send_to_masters(cmd("CONFIG").arg("GET").arg(name)).await.ok()?;
     replies.into_iter().map(setting).collect()
 }

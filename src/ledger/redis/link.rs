@@ -61,7 +61,12 @@ impl Target {
 
     /// A new connection, on the runtime that runs this.
     pub(super) async fn connect(&self) -> Result<Connection, LedgerError> {
-        let made = match self {
+        self.open().await.map_err(|e| unavailable(&e))
+    }
+
+    /// The same, with the client's own words for what went wrong.
+    pub(super) async fn open(&self) -> Result<Connection, RedisError> {
+        match self {
             Target::Single(client) => {
                 // Every command has a limit of its own.
                 let config = AsyncConnectionConfig::new()
@@ -71,8 +76,7 @@ impl Target {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
             Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
-        };
-        made.map_err(|e| unavailable(&e))
+        }
     }
 
     /// True for a Cluster.

@@ -1,7 +1,7 @@
 //! The Redis engine: every verb of `docs/LEDGER.md` is one Lua script in `lua/`, one atomic step in one hash slot.
 //!
 //! * `link`: connections, their loss and their deadline.
-//! * `check`: what a server must be before it is used.
+//! * `check`: what a server must be before it is used; [`facts`]: what it says of itself.
 //! * `script`: the verbs and how one is called.
 //! * `time`: the estimate of the server's time that a frame is made for.
 //! * `reply`, `shape`: strict reading of answers and of packed records.
@@ -13,6 +13,7 @@ mod books;
 mod calls;
 mod check;
 mod directory;
+pub mod facts;
 mod link;
 mod reply;
 mod script;
