@@ -56,6 +56,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         root.problem("listen", format!("port {} is also that of admin.listen; they must differ", listen.port()));
     }
     let ledger = root.parsed("ledger", LedgerUrl::File(world.path("loopers.db")), |text| world.ledger(text));
+    let state = root.parsed("state", world.path("loopers-state"), |text| Ok(world.path(text)));
     let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
         Calendar::in_zone(name).map(|calendar| (calendar, name.to_string())).map_err(|e| e.to_string())
     });
@@ -70,7 +71,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     headers.close();
     let tls = root.given("tls").and_then(|section| tls(section, world));
     root.close();
-    Settings { listen, admin, ledger, calendar, time_zone, prices, providers, limits, expose_headers, tls }
+    Settings { listen, admin, ledger, state, calendar, time_zone, prices, providers, limits, expose_headers, tls }
 }
 
 fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {

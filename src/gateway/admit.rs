@@ -153,7 +153,7 @@ fn is_budget(refused: &LedgerRefusal) -> bool {
 fn ledger_down(error: &LedgerError) -> Refusal {
     metrics::ledger_up(false);
     log::error!("a call was refused: {error}");
-    Refusal::ledger_unavailable()
+    Refusal::from_ledger_error(error)
 }
 
 /// Tokens to allow for beyond `tokens` that were counted.

@@ -20,6 +20,7 @@ mod refusal;
 mod running;
 mod serve;
 mod settler;
+mod state;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -41,7 +42,8 @@ use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
 
-pub use serve::{InProcess, open_ledger, run, start_in_process};
+pub use serve::{InProcess, run, start_in_process};
+pub use state::open_ledger;
 
 /// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
 const CUT: ErrorType = ErrorType::Custom("loopers_cut");

@@ -148,7 +148,7 @@ impl InWork<'_> {
                     metrics::unsettled(-1);
                     continue;
                 }
-                Err(LedgerError::Unavailable(reason)) => {
+                Err(LedgerError::Unavailable(reason) | LedgerError::Lost(reason)) => {
                     if unavailable == 0 {
                         metrics::ledger_up(false);
                         log::warn!("settlement of hold {} waits for the ledger: {reason}", job.at.hold);
