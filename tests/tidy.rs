@@ -18,7 +18,7 @@ const FOREIGN: [(&str, &[&str], &str); 4] = [
 ];
 
 /// Which modules of this crate each module may name, besides itself.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("money", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -26,11 +26,18 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("pricing", &["money", "clock", "wire"]),
     ("provider", &["money", "clock", "secret", "wire", "pricing"]),
     ("ledger", &["money", "clock", "secret"]),
+    ("journal", &["money", "clock", "ledger"]),
     ("config", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger"]),
     ("observe", &["money", "clock", "secret", "pricing", "provider", "ledger", "config"]),
-    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe"]),
+    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "journal", "config", "observe"]),
     // The gateway serves control's admin listener; control knows nothing of the gateway.
-    ("gateway", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe", "control"]),
+    (
+        "gateway",
+        &[
+            "money", "clock", "secret", "wire", "pricing", "provider", "ledger", "journal", "config", "observe",
+            "control",
+        ],
+    ),
     ("mock", &[]),
     (
         "cli",

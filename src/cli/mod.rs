@@ -3,6 +3,7 @@
 mod args;
 mod books;
 mod demo;
+mod ledger;
 mod output;
 mod prices;
 mod service;
