@@ -19,6 +19,7 @@ pub struct Builder {
     pub(super) limits: Vec<(String, u64)>,
     pub(super) sections: Vec<String>,
     pub(super) mock_args: Vec<String>,
+    pub(super) ledger: Option<String>,
 }
 
 impl Builder {
@@ -65,6 +66,12 @@ impl Builder {
         self
     }
 
+    /// A ledger that the test has started itself.
+    pub fn ledger(mut self, url: &str) -> Builder {
+        self.ledger = Some(url.into());
+        self.redis()
+    }
+
     /// Another provider than the mock.
     pub fn upstream(mut self, addr: SocketAddr) -> Builder {
         self.upstream = Some(addr);
@@ -92,7 +99,7 @@ impl Builder {
             names: AtomicUsize::new(0),
             dir,
         };
-        if world.engine == Engine::Redis {
+        if world.engine == Engine::Redis && world.builder.ledger.is_none() {
             world.start_redis().await;
         }
         if world.builder.chaos {
