@@ -23,7 +23,7 @@
 --
 -- Replies, words in one text; I is a node's place in the chain from 1, or 0 for the session; W a window from 1, or 0:
 --   HELD granted now [remaining I W]     money is held (or was, by the same hold id); `/ books count` after it: the mark
---   LOST books count                     the writer knows better than these books; nothing was written
+--   LOST books count                     the writer, or another one, knows better than these books; nothing was written but that
 --   SPENT                                the hold id is used up
 --   STALE                                the gateway's view of the key is out of date
 --   STATE I state                        a node or the session is not active
@@ -37,13 +37,13 @@ local n = tonumber(ARGV[3])
 local session_key = KEYS[3 + n]
 local root_key = KEYS[2 + n]
 local hold = call('GET', KEYS[1])
-local nodes = {call('HMGET', KEYS[3], 'w', 'l', 's', 'v', 'h', 'x', 'b', ARGV[12])}
-for i = 2, n do nodes[i] = call('HMGET', KEYS[2 + i], 'w', 'l', 's', 'b', ARGV[12]) end
+local nodes = {call('HMGET', KEYS[3], 'w', 'l', 's', 'v', 'h', 'x', 'b', 'z', ARGV[12])}
+for i = 2, n do nodes[i] = call('HMGET', KEYS[2 + i], 'w', 'l', 's', 'b', 'z', ARGV[12]) end
 local root = nodes[n][1]
-local books_name, mark = nodes[n][4], nodes[n][5]
-if n == 1 then books_name, mark = nodes[1][7], nodes[1][8] end
-local lost, count = rewound(ARGV[13], books_name, mark)
-if lost then return wrong_books(books_name, count) end
+local at = n == 1 and 7 or 4
+local books_name = nodes[n][at]
+local count, lost = written(ARGV[13], books_name, nodes[n][at + 2], nodes[n][at + 1])
+if lost then return wrong_books(root_key, ARGV[13], books_name, count) end
 local now, clock = tree_now(root, ARGV[1])
 local f = windows_at(ARGV[2], now)
 if not f then return wrong_frame(now, clock) end
@@ -71,7 +71,9 @@ if held_before then
 else
   -- 2. The key's record.
   local key = nodes[1]
-  if ARGV[13] ~= '' and key[4] and tonumber(key[4]) < tonumber(ARGV[6]) then return wrong_books(books_name, count) end
+  if ARGV[13] ~= '' and key[4] and tonumber(key[4]) < tonumber(ARGV[6]) then
+    return wrong_books(root_key, ARGV[13], books_name, count)
+  end
   if not key[1] or key[5] ~= ARGV[5] or key[4] ~= ARGV[6] then return answer('STALE') end
   -- 3. States and the key's end.
   for i = 1, n do

@@ -21,7 +21,7 @@
 --   ALREADY charged            it had ended before
 --   UNKNOWN                    there is no such hold; it is now settled with nothing
 --   KEPT                       expire only: it is not open or not due; nothing was written
---   LOST books count           the writer knows better than these books; nothing was written
+--   LOST books count           the writer, or another one, knows better than these books; nothing was written but that
 --   PLACE                      the hold was taken somewhere else; nothing was written
 
 local n = tonumber(ARGV[2])
@@ -30,10 +30,10 @@ local root_key, session_key = KEYS[3 + n], KEYS[4 + n]
 local hold = call('GET', KEYS[1])
 local packed = {}
 for i = 1, n - 1 do packed[i] = call('HGET', KEYS[3 + i], 'w') end
-local root = call('HMGET', root_key, 'w', 'b', ARGV[7])
+local root = call('HMGET', root_key, 'w', 'b', 'z', ARGV[7])
 packed[n] = root[1]
-local lost, count = rewound(ARGV[8], root[2], root[3])
-if lost then return wrong_books(root[2], count) end
+local count, lost = written(ARGV[8], root[2], root[4], root[3])
+if lost then return wrong_books(root_key, ARGV[8], root[2], count) end
 local now = tree_now(packed[n], ARGV[1])
 
 local state, amount, charged, expires_at, forgotten, born, place, note, starts_at

@@ -60,17 +60,12 @@ impl Redis {
     }
 
     fn answers(&self) -> bool {
-        let Ok(mut connection) = self.connect("default", self.password()) else { return false };
+        let Ok(mut connection) = self.connect(None) else { return false };
         redis::cmd("PING").query::<String>(&mut connection).is_ok()
     }
 
-    fn password(&self) -> Option<&str> {
-        let at = self.args.iter().position(|arg| arg == "--requirepass")?;
-        self.args.get(at + 1).map(String::as_str)
-    }
-
-    fn connect(&self, user: &str, password: Option<&str>) -> redis::RedisResult<redis::Connection> {
-        let login = password.map(|password| format!("{user}:{password}@")).unwrap_or_default();
+    fn connect(&self, password: Option<&str>) -> redis::RedisResult<redis::Connection> {
+        let login = password.map(|password| format!(":{password}@")).unwrap_or_default();
         redis::Client::open(format!("redis://{login}127.0.0.1:{}", self.port))?
             .get_connection_with_timeout(Duration::from_secs(5))
     }
@@ -78,12 +73,12 @@ impl Redis {
     /// One command, its words apart.
     #[track_caller]
     pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        self.ask_as(self.password(), words)
+        self.ask_as(None, words)
     }
 
     #[track_caller]
     pub fn ask_as<T: redis::FromRedisValue>(&self, password: Option<&str>, words: &[&str]) -> T {
-        let mut connection = self.connect("default", password).expect("a connection");
+        let mut connection = self.connect(password).expect("a connection");
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query(&mut connection).unwrap_or_else(|e| panic!("{words:?}: {e}"))
@@ -211,8 +206,7 @@ impl Lab {
     /// A world behind a wire to this server.
     pub async fn on(redis: Redis, change: impl FnOnce(Builder) -> Builder) -> Lab {
         let wire = Wire::to(redis.addr()).await;
-        let login = redis.password().map(|password| format!(":{password}@")).unwrap_or_default();
-        let url = format!("redis://{login}127.0.0.1:{}", wire.port);
+        let url = format!("redis://127.0.0.1:{}", wire.port);
         let world = World::new().ledger(&url).limit("ledger_ms", LEDGER_MS).limit("call_seconds", 10);
         let world = change(world).start().await;
         Lab { world, redis, wire }

@@ -128,8 +128,8 @@ async fn failover_that_lost_the_last_second() {
     let spent = lab.world.charged().await;
     lab.wire.switch(replica.addr());
     lab.redis.kill();
-    // The gateway that saw nothing of it may well be the first to ask: it may take the books for whole, until the other one, which
-    // looks twice a second, says that they are not.
+    // The one gateway knows better than these books, and blocks them for the other one, which has seen nothing of it.
+    until("it blocks", async || lab.world.chat(&key, &ask("tokens=5")).await.text().contains("ledger_lost")).await;
     assert_blocked(&mut lab, &key).await;
     assert_rebuilt(&lab, &key, spent).await;
 }

@@ -5,7 +5,7 @@
 //! charged ≤ the limit, with nothing held.
 
 #[path = "../gateway/support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;
 
 mod cluster;

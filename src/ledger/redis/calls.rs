@@ -168,6 +168,12 @@ impl RedisLedger {
         holds.iter().map(|hold| stands(hold, &words)).collect()
     }
 
+    /// Compares one tree with what is known of it.
+    pub(super) async fn ask_tree(self, root: NodeId) -> Result<(), LedgerError> {
+        let nodes = vec![Tree::of(&root).node(&root)];
+        self.ask_standing(StandingCall { root, nodes, sessions: Vec::new() }).await.map(drop)
+    }
+
     async fn ask_standing(self, ask: StandingCall) -> Result<Vec<(String, Word)>, LedgerError> {
         let keys: Vec<String> = ask.nodes.iter().chain(&ask.sessions).cloned().collect();
         let claim = self.claim(&ask.root)?;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -76,6 +76,8 @@ pub(super) struct Guard {
     /// Why nothing may be taken now.
     block: ArcSwapOption<LedgerError>,
     dirty: AtomicBool,
+    /// The connection, counted, after which all that is known was compared.
+    compared: AtomicU64,
 }
 
 /// What goes into a script: who writes, what it knows, and under which generation it knew that.
@@ -83,7 +85,7 @@ pub(super) struct Guard {
 pub(super) struct Claim {
     /// The writer's field; empty for somebody who remembers nothing.
     pub(super) field: String,
-    /// `BOOKS COUNT`; empty for nothing.
+    /// `GENERATION BOOKS COUNT`, with BOOKS - where none were seen; empty for somebody who remembers nothing.
     pub(super) known: String,
     generation: u64,
 }
@@ -107,6 +109,7 @@ impl Guard {
             known: Mutex::new(known),
             block: ArcSwapOption::from_pointee(block),
             dirty: AtomicBool::new(true),
+            compared: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -122,8 +125,12 @@ impl Guard {
     pub(super) fn claim(&self, root: &NodeId) -> Result<Claim, LedgerError> {
         self.check()?;
         let known = self.known();
-        let mark = known.trees.get(root).map(|mark| format!("{} {}", mark.0, mark.1));
-        Ok(Claim { field: self.field.clone(), known: mark.unwrap_or_default(), generation: known.whole.generation })
+        let generation = known.whole.generation;
+        let known = match known.trees.get(root) {
+            Some(Mark(books, count, _)) => format!("{generation} {books} {count}"),
+            None => format!("{generation} - 0"),
+        };
+        Ok(Claim { field: self.field.clone(), known, generation })
     }
 
     /// A write was answered: the tree's books and this gateway's count.
@@ -183,6 +190,27 @@ impl Guard {
         let block = whole.lost.clone().map(LedgerError::Lost).or(unfit);
         self.block.store(block.map(Arc::new));
         known.whole = whole;
+    }
+
+    /// After which connection all that is known was compared.
+    pub(super) fn compared_at(&self) -> u64 {
+        self.compared.load(Ordering::Relaxed)
+    }
+
+    /// All that is known was compared over this connection.
+    pub(super) fn compared(&self, connects: u64) {
+        self.compared.store(connects, Ordering::Relaxed);
+    }
+
+    /// The trees that were used last, at most `most`.
+    pub(super) fn trees(&self, most: usize) -> Vec<NodeId> {
+        let known = self.known();
+        let mut trees: Vec<(Millis, &NodeId)> = known.trees.iter().map(|(root, mark)| (-mark.2, root)).collect();
+        if trees.len() > most {
+            trees.select_nth_unstable(most);
+            trees.truncate(most);
+        }
+        trees.into_iter().map(|(_, root)| root.clone()).collect()
     }
 
     /// What is known of the ledger as a whole.
@@ -266,7 +294,7 @@ mod tests {
         assert!(first.claim(&root).is_err(), "before the ledger was looked at");
         seen(&first, 0);
         let claim = first.claim(&root).unwrap();
-        assert_eq!((claim.field.as_str(), claim.known.as_str()), ("g0123456789abcdef", ""));
+        assert_eq!((claim.field.as_str(), claim.known.as_str()), ("g0123456789abcdef", "0 - 0"));
         for count in [2, 5, 4] {
             first.note(&claim, &root, "b", count);
         }
@@ -274,7 +302,7 @@ mod tests {
         let second = guard(folder.path());
         assert_eq!(second.whole().id.as_deref(), Some("books"));
         seen(&second, 0);
-        assert_eq!(second.claim(&root).unwrap().known, "b 5");
+        assert_eq!(second.claim(&root).unwrap().known, "0 b 5");
     }
 
     #[test]
@@ -293,7 +321,7 @@ mod tests {
         seen(&second, 7);
         second.note(&claim, &root, "b", 9);
         second.contradicted(&claim, &root, "- 0");
-        assert_eq!(second.claim(&root).unwrap().known, "");
+        assert_eq!(second.claim(&root).unwrap().known, "7 - 0");
     }
 
     #[test]

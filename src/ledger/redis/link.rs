@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -191,6 +191,7 @@ pub(super) struct Link {
     timeout: Duration,
     slots: Arc<[Slot]>,
     next: AtomicUsize,
+    connects: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Link {
@@ -206,7 +207,7 @@ impl Link {
         // A Cluster connection has a socket to every node; one is enough.
         let count = if target.is_cluster() { 1 } else { connections.max(1) };
         let slots = (0..count).map(|_| Slot::default()).collect();
-        Link { target, timeout, slots, next: AtomicUsize::new(0) }
+        Link { target, timeout, slots, next: AtomicUsize::new(0), connects: Arc::default() }
     }
 
     /// A link of the same kind for another runtime.
@@ -217,6 +218,11 @@ impl Link {
     /// Where it leads.
     pub(super) fn target(&self) -> Arc<Target> {
         Arc::clone(&self.target)
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed)
     }
 
     /// The time of one operation.
@@ -304,6 +310,7 @@ impl Link {
         // A task of its own: it goes on when the operation that started it runs out of time, so that a server which is
         // slow to greet is reached all the same.
         let (slots, target) = (Arc::clone(&self.slots), Arc::clone(&self.target));
+        let connects = Arc::clone(&self.connects);
         let task = tokio::spawn(async move {
             let _guard = guard;
             let connection = tokio::time::timeout(CONNECT_LIMIT, target.connect_checked())
@@ -311,6 +318,7 @@ impl Link {
                 .map_err(|_| LedgerError::Unavailable("no connection in time".into()))??;
             let live = Arc::new(Live { connection, timeouts: AtomicU32::new(0) });
             slots[index].live.store(Some(Arc::clone(&live)));
+            connects.fetch_add(1, Ordering::Relaxed);
             Ok(live)
         });
         task.await.unwrap_or_else(|_| Err(LedgerError::Unavailable("the runtime is shutting down".into())))

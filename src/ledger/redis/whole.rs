@@ -10,6 +10,11 @@ use crate::clock::{Clock, Millis};
 use crate::ledger::{BooksStatus, LedgerError, names};
 use std::collections::BTreeMap;
 
+/// Trees that are compared after a new connection.
+const TREES_AFTER_CONNECT: usize = 1024;
+/// Trees of a Cluster that are compared each time.
+const TREES_OF_CLUSTER: usize = 16;
+
 /// What the ledger says of its books.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
@@ -41,6 +46,9 @@ impl RedisLedger {
         let (evicted, unfit) = self.servers().await?;
         if let Some(reason) = eviction(&whole, &evicted) {
             guard.lose(generation, reason);
+            whole = guard.whole();
+        }
+        if self.look_at_trees().await? {
             whole = guard.whole();
         }
         let mut seen = self.whole_books("look", "", "").await?;
@@ -75,6 +83,30 @@ impl RedisLedger {
             .await
             .map_err(|_| LedgerError::Unavailable("the runtime is shutting down".into()))??;
         self.guard.as_ref().map_or(Ok(()), |guard| guard.check())
+    }
+
+    /// Compares what is known of the trees used last: after a new connection, since another server may be behind it; in a Cluster,
+    /// where nobody tells, a few of them each time. True when something was compared.
+    async fn look_at_trees(&self) -> Result<bool, LedgerError> {
+        let Some(guard) = &self.guard else { return Ok(false) };
+        let connects = self.link.connects();
+        let anew = guard.compared_at() != connects;
+        let most = match (anew, self.link.is_cluster()) {
+            (true, _) => TREES_AFTER_CONNECT,
+            (false, true) => TREES_OF_CLUSTER,
+            (false, false) => return Ok(false),
+        };
+        if guard.check().is_err() {
+            return Ok(false);
+        }
+        let asked = self.each(guard.trees(most), |ledger, root| async move { ledger.ask_tree(root).await }).await;
+        match asked {
+            Ok(_) => guard.compared(connects),
+            // The guard knows it by now.
+            Err(LedgerError::Lost(_)) => {}
+            Err(other) => return Err(other),
+        }
+        Ok(true)
     }
 
     /// A key was not found: is that because the books are gone?
