@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ pub(super) fn build(
 ) -> Result<Loaded, ConfigErrors> {
     let doc = Document::new(file, text).map_err(|problem| ConfigErrors(vec![problem]))?;
     let world = World { folder: file.parent().unwrap_or(Path::new("")), environment, purpose };
-    let settings = read(&doc, &world);
+    let mut settings = read(&doc, &world);
+    settings.sources.insert(0, file.to_path_buf());
     let (problems, warnings) = doc.findings();
     if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(ConfigErrors(problems)) }
 }
@@ -60,7 +61,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
         Calendar::in_zone(name).map(|calendar| (calendar, name.to_string())).map_err(|e| e.to_string())
     });
-    let prices = prices(doc, &mut root, world);
+    let (prices, sources) = prices(doc, &mut root, world);
     let providers = match root.given("providers") {
         Some(section) => providers(section, world),
         None => BTreeMap::from([("openai".into(), provider("openai", doc.nothing(), world))]),
@@ -71,7 +72,20 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     headers.close();
     let tls = root.given("tls").and_then(|section| tls(section, world));
     root.close();
-    Settings { listen, admin, ledger, state, calendar, time_zone, prices, providers, limits, expose_headers, tls }
+    Settings {
+        listen,
+        admin,
+        ledger,
+        state,
+        calendar,
+        time_zone,
+        prices,
+        providers,
+        limits,
+        expose_headers,
+        tls,
+        sources,
+    }
 }
 
 fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
@@ -106,7 +120,7 @@ fn secret(
     }
 }
 
-fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<PriceTable> {
+fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> (Arc<PriceTable>, Vec<PathBuf>) {
     let mut files = Vec::new();
     for entry in root.texts("prices") {
         let path = world.path(&entry.value);
@@ -123,7 +137,7 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<
         }
         PriceTable::default()
     });
-    Arc::new(table)
+    (Arc::new(table), files.into_iter().map(|(path, _)| path).collect())
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub expose_headers: bool,
     /// TLS for `listen`, if it is wanted.
     pub tls: Option<TlsFiles>,
+    /// The files that all this was read from: the config and its price tables.
+    pub sources: Vec<PathBuf>,
 }
 
 /// The control plane.

@@ -17,6 +17,7 @@ mod intake;
 mod keeper;
 mod link;
 mod refusal;
+mod reload;
 mod running;
 mod serve;
 mod settler;
@@ -42,6 +43,7 @@ use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
 
+pub use reload::Source;
 pub use serve::{InProcess, run, start_in_process};
 pub use state::open_ledger;
 

@@ -135,6 +135,16 @@ impl Refusal {
         )
     }
 
+    /// The gateway shut down while the call ran.
+    pub fn shut_down() -> Self {
+        Refusal::new(
+            503,
+            "draining",
+            "This gateway shut down before the answer ended.",
+            "Raise limits.drain_seconds in loopers.yaml to give running calls longer.",
+        )
+    }
+
     /// What a provider's reading of the request found.
     pub fn from_reject(reject: Reject) -> Self {
         let status = if matches!(reject.code, "unknown_model" | "unpriced_model") { 422 } else { 400 };

@@ -254,7 +254,7 @@ fn stands(hold: &HoldLine, end: Option<End>, now: Millis) -> Standing {
     let due = hold.expires_at <= now;
     match end {
         // It may have been settled in full, or have expired: the latter can still be corrected.
-        Some(End { how: How::Already, charged, at }) if charged == hold.amount && hold.expires_at <= at => {
+        Some(End { how: How::Already, charged, .. }) if charged == hold.amount && due => {
             Standing { state: HoldState::Expired, charged, ended_at: hold.expires_at }
         }
         Some(End { charged, at, .. }) => Standing { state: HoldState::Settled, charged, ended_at: at },

@@ -41,6 +41,7 @@ struct Metrics {
     cuts: IntCounterVec,
     tokens: IntCounterVec,
     odd_usage: IntCounterVec,
+    reloads: IntCounterVec,
     disconnects: IntCounterVec,
     overhead: Histogram,
     ledger: HistogramVec,
@@ -69,6 +70,7 @@ impl Metrics {
             refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"])?,
             cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"])?,
             tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"])?,
+            reloads: counter(r, "config_reloads_total", "Reloads of the config: taken or refused.", &["result"])?,
             odd_usage: counter(r, "odd_usage_total", "Answers whose usage report made no sense.", &["provider"])?,
             disconnects: counter(r, "client_disconnects_total", "Clients that left in mid-call.", &["provider"])?,
             overhead: registered(r, Histogram::with_opts(overhead)?)?,
@@ -263,6 +265,11 @@ pub fn ledger_up(up: bool) {
     });
 }
 
+/// The config was read again: `taken`, or `refused`.
+pub fn config_reload(result: &str) {
+    with(|m| m.reloads.with_label_values(&[result]).inc());
+}
+
 /// An answer's usage report made no sense.
 pub fn odd_usage(provider: &str) {
     with(|m| {
@@ -320,6 +327,7 @@ mod tests {
         client_disconnect("openai");
         ledger_up(true);
         odd_usage("openai");
+        config_reload("taken");
         let text = render();
         for line in [
             "loopers_requests_total{outcome=\"ok\",provider=\"openai\",route=\"chat_completions\"} 1",

@@ -60,7 +60,7 @@ pub struct Gateway {
     pub process: Process,
     pub addr: SocketAddr,
     pub admin: SocketAddr,
-    config: PathBuf,
+    pub config: PathBuf,
 }
 
 /// Running processes and the keys made so far.
