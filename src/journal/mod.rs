@@ -89,10 +89,6 @@ impl Journal {
 impl Recorder for Journal {
     async fn held(&self, ask: &Reserve, held: &Held) -> Result<(), LedgerError> {
         let session = ask.session.as_ref();
-        if held.granted.is_zero() && session.is_none() {
-            // A call that costs nothing leaves nothing in the books.
-            return Ok(());
-        }
         let ttl_ms = i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX);
         let line = HoldLine {
             hold: ask.hold.clone(),
@@ -138,9 +134,6 @@ impl Recorder for Journal {
 
 fn settle_line(at: &HoldRef, settled: Settled) -> Option<Line> {
     let (how, charged) = match settled {
-        Settled::Applied { charged, held } if charged.is_zero() && held.is_zero() && at.session.is_none() => {
-            return None;
-        }
         Settled::Applied { charged, .. } => (How::Applied, charged),
         Settled::Corrected { charged, .. } => (How::Corrected, charged),
         Settled::Already { charged } => (How::Already, charged),
