@@ -79,8 +79,8 @@ local function save_books(key, books)
 end
 
 -- The mark of a tree. Field `b` of the root names its books: another one after a loss. Field `g` and the writer's id says what
--- that writer has written there: how often, and when last. `known` is what the writer remembers, `GENERATION BOOKS COUNT` (BOOKS is
--- - when it has seen none), or nothing. Books that have another name, or fewer writes of this writer than it had an answer to, are
+-- that writer has written there: how often, and when last. `known` is what the writer remembers: generation and count, packed as a
+-- MARK, and the books' name (- when it has seen none); or nothing. Books that have another name, or fewer writes of this writer than it had an answer to, are
 -- lost or rewound. Field `z` then blocks the tree for everybody, until an operator accepts a later generation.
 local MARK = '>I8I8'
 local MARK_KEPT_MS = 5184000000          -- a writer that was silent for 60 days is forgotten; its own memory is shorter
@@ -89,14 +89,15 @@ local MARK_KEPT_MS = 5184000000          -- a writer that was silent for 60 days
 local function written(known, books, packed, blocked)
   local count = packed and read(MARK, packed) or 0
   if known == '' then return count, false end
-  local generation, name, least = string.match(known, '^(%d+) (%S+) (%d+)$')
-  if blocked and tonumber(generation) <= tonumber(blocked) then return count, true end
-  return count, name ~= '-' and (name ~= books or count < tonumber(least))
+  local generation, least = read(MARK, known)
+  if blocked and generation <= tonumber(blocked) then return count, true end
+  local name = string.sub(known, 17)
+  return count, name ~= books and name ~= '-' or count < least
 end
 
 -- The answer to a writer that knows better. Blocks the tree, if there is one.
 local function wrong_books(root_key, known, books, count)
-  if books then call('HSET', root_key, 'z', string.match(known, '^%d+')) end
+  if books then call('HSET', root_key, 'z', format('%d', (read(MARK, known)))) end
   return format('LOST %s %d', books or '-', count)
 end
 

@@ -54,7 +54,7 @@ impl RedisLedger {
             .arg(shape::place(&view.chain, session.map(|session| &*session.id)))
             .arg(shape::short_note(&ask.note))
             .arg(&*claim.field)
-            .arg(&*claim.known);
+            .bytes(&claim.known);
         if let Some(session) = session {
             let most = Money::COUNTER_MAX;
             let budget = session.budget.map_or(shape::NONE, |budget| budget.min(most).nano());
@@ -177,7 +177,7 @@ impl RedisLedger {
     async fn ask_standing(self, ask: StandingCall) -> Result<Vec<(String, Word)>, LedgerError> {
         let keys: Vec<String> = ask.nodes.iter().chain(&ask.sessions).cloned().collect();
         let claim = self.claim(&ask.root)?;
-        let call = Call::new(&STANDING, keys).arg(ask.nodes.len() as u64).arg(&*claim.field).arg(&*claim.known);
+        let call = Call::new(&STANDING, keys).arg(ask.nodes.len() as u64).arg(&*claim.field).bytes(&claim.known);
         let text = reply::text(self.framed(&call).await?)?;
         let mut words = Words::new(self.noted(&ask.root, &claim, &text)?);
         if words.word()? != "STANDING" {
@@ -210,7 +210,7 @@ fn ending<'a>(at: &'a HoldRef, ending: Ending, claim: &'a Claim) -> Result<Call<
         .arg(cost)
         .arg(shape::place(&at.chain, session))
         .arg(&*claim.field)
-        .arg(&*claim.known))
+        .bytes(&claim.known))
 }
 
 /// Reads the reply of `lua/settle.lua` to a true settlement.

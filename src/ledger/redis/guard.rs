@@ -85,9 +85,17 @@ pub(super) struct Guard {
 pub(super) struct Claim {
     /// The writer's field; empty for somebody who remembers nothing.
     pub(super) field: String,
-    /// `GENERATION BOOKS COUNT`, with BOOKS - where none were seen; empty for somebody who remembers nothing.
-    pub(super) known: String,
+    /// Generation, count and name of the books, packed for `lua/prelude.lua`; empty for somebody who remembers nothing.
+    pub(super) known: Vec<u8>,
     generation: u64,
+}
+
+impl Claim {
+    /// This gateway's writes, and the name of the books.
+    fn seen(&self) -> (u64, String) {
+        let count = self.known.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        (count, String::from_utf8_lossy(self.known.get(16..).unwrap_or_default()).into_owned())
+    }
 }
 
 impl Guard {
@@ -126,10 +134,8 @@ impl Guard {
         self.check()?;
         let known = self.known();
         let generation = known.whole.generation;
-        let known = match known.trees.get(root) {
-            Some(Mark(books, count, _)) => format!("{generation} {books} {count}"),
-            None => format!("{generation} - 0"),
-        };
+        let (books, count) = known.trees.get(root).map_or(("-", 0), |mark| (&*mark.0, mark.1));
+        let known = [&generation.to_be_bytes()[..], &count.to_be_bytes(), books.as_bytes()].concat();
         Ok(Claim { field: self.field.clone(), known, generation })
     }
 
@@ -155,8 +161,8 @@ impl Guard {
 
     /// A script found that this gateway knows better than the books. The error for who asked.
     pub(super) fn contradicted(&self, claim: &Claim, root: &NodeId, found: &str) -> LedgerError {
-        let reason =
-            format!("the tree {root} has the books `{found}`, and this gateway has seen `{}` of it", claim.known);
+        let (count, books) = claim.seen();
+        let reason = format!("the tree {root} has the books `{found}`, and this gateway has seen `{books} {count}`");
         self.lose(claim.generation, reason.clone());
         LedgerError::Lost(reason)
     }
@@ -294,7 +300,7 @@ mod tests {
         assert!(first.claim(&root).is_err(), "before the ledger was looked at");
         seen(&first, 0);
         let claim = first.claim(&root).unwrap();
-        assert_eq!((claim.field.as_str(), claim.known.as_str()), ("g0123456789abcdef", "0 - 0"));
+        assert_eq!((claim.field.as_str(), claim.seen()), ("g0123456789abcdef", (0, "-".into())));
         for count in [2, 5, 4] {
             first.note(&claim, &root, "b", count);
         }
@@ -302,7 +308,7 @@ mod tests {
         let second = guard(folder.path());
         assert_eq!(second.whole().id.as_deref(), Some("books"));
         seen(&second, 0);
-        assert_eq!(second.claim(&root).unwrap().known, "0 b 5");
+        assert_eq!(second.claim(&root).unwrap().seen(), (5, "b".into()));
     }
 
     #[test]
@@ -321,7 +327,7 @@ mod tests {
         seen(&second, 7);
         second.note(&claim, &root, "b", 9);
         second.contradicted(&claim, &root, "- 0");
-        assert_eq!(second.claim(&root).unwrap().known, "7 - 0");
+        assert_eq!(second.claim(&root).unwrap().seen(), (0, "-".into()));
     }
 
     #[test]
