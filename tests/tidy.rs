@@ -22,7 +22,7 @@ const FOREIGN: [(&str, &[&str], &str); 4] = [
 ];
 
 /// Which modules of this crate each module may name, besides itself.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("money", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -30,16 +30,17 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("pricing", &["money", "clock", "wire"]),
     ("provider", &["money", "clock", "secret", "wire", "pricing"]),
     ("ledger", &["money", "clock", "secret"]),
+    ("journal", &["money", "clock", "ledger"]),
     ("config", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger"]),
     ("observe", &["money", "clock", "secret", "pricing", "provider", "ledger", "config"]),
     ("alerts", &["money", "clock", "secret", "ledger", "config", "observe"]),
-    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe"]),
+    ("control", &["money", "clock", "secret", "wire", "pricing", "provider", "ledger", "journal", "config", "observe"]),
     // The gateway serves control's admin listener; control knows nothing of the gateway.
     (
         "gateway",
         &[
-            "money", "clock", "secret", "wire", "pricing", "provider", "ledger", "config", "observe", "control",
-            "alerts",
+            "money", "clock", "secret", "wire", "pricing", "provider", "ledger", "journal", "config", "observe",
+            "control", "alerts",
         ],
     ),
     ("mock", &[]),

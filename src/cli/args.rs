@@ -82,6 +82,12 @@ pub enum Command {
         #[command(subcommand)]
         command: HoldsCommand,
     },
+    /// See whether the ledger's books are whole, and decide what holds when they are lost
+    Ledger {
+        /// What to do with it
+        #[command(subcommand)]
+        command: super::ledger::LedgerCommand,
+    },
     /// Import prices, and look into the price table
     Prices {
         /// What to do with them

@@ -39,6 +39,7 @@ async fn on_ledger(ledger: &Ledger, settings: &Settings, command: &Command) -> R
         Command::Holds { command } => holds(ledger, command).await,
         Command::Kill(args) => kill(ledger, args).await,
         Command::Resume(args) => resume(ledger, args).await,
+        Command::Ledger { command } => super::ledger::run(ledger, settings, command).await,
         _ => Err(Failure::new("this command does not work on the ledger", "")),
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod init;
+mod ledger;
 mod net;
 mod output;
 mod prices;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fault::Fault;
 use super::file::Section;
 use super::settings::{AlertFormat, AlertSettings, WebhookSettings};
 use super::values::{self, World};
@@ -25,7 +26,7 @@ fn webhook(name: &str, mut section: Section<'_>, world: &World<'_>) -> Option<We
     let format = section.parsed("format", AlertFormat::Json, |text| match text {
         "json" => Ok(AlertFormat::Json),
         "slack" => Ok(AlertFormat::Slack),
-        _ => Err("must be json or slack".into()),
+        _ => Err("must be json or slack"),
     });
     let secret = super::build::secret(&mut section, "secret", world, |found| {
         (found.expose().len() < super::build::TOKEN_CHARS_LEAST).then(|| "is short and may be guessed".into())
@@ -42,7 +43,7 @@ fn webhook(name: &str, mut section: Section<'_>, world: &World<'_>) -> Option<We
     } else {
         Ok(Some(entry.value.clone()))
     };
-    match text.and_then(|text| text.map(|text| values::base_url(&text)).transpose()) {
+    match text.and_then(|text| text.map(|text| values::base_url(&text).map_err(Fault::from)).transpose()) {
         Ok(url) => url.map(|url| WebhookSettings { name: name.into(), url, format, secret }),
         Err(problem) => {
             entry.problem(problem);

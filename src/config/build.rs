@@ -61,6 +61,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         root.problem("listen", Fault::new(fault::SAME_PORT, problem));
     }
     let ledger = root.parsed("ledger", LedgerUrl::File(world.path("loopers.db")), |text| world.ledger(text));
+    let state = root.parsed("state", world.path("loopers-state"), |text| Ok::<_, Fault>(world.path(text)));
     let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
         Calendar::in_zone(name).map(|calendar| (calendar, name.to_string())).map_err(|e| e.to_string())
     });
@@ -80,6 +81,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         listen,
         admin,
         ledger,
+        state,
         calendar,
         time_zone,
         prices,

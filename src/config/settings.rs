@@ -22,6 +22,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Where the books are.
     pub ledger: LedgerUrl,
+    /// The folder in which a gateway keeps what must outlive it: what it knows of the ledger, and its journal.
+    pub state: PathBuf,
     /// The zone of the five windows.
     pub calendar: Calendar,
     /// The zone's name.

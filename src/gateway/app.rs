@@ -120,6 +120,11 @@ impl KeyCache {
         views.insert(view.hash, view);
     }
 
+    /// Forgets every key: another ledger may be behind the same name.
+    pub fn forget_all(&self) {
+        self.views.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Forgets a key.
     pub fn forget(&self, hash: &KeyHash) {
         self.views.write().unwrap_or_else(PoisonError::into_inner).remove(hash);

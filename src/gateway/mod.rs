@@ -21,6 +21,7 @@ mod reload;
 mod running;
 mod serve;
 mod settler;
+mod state;
 mod trust;
 
 use std::sync::{Arc, Once};
@@ -44,7 +45,8 @@ use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
 
 pub use reload::Source;
-pub use serve::{InProcess, open_ledger, run, start_in_process};
+pub use serve::{InProcess, run, start_in_process};
+pub use state::open_ledger;
 
 /// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
 const CUT: ErrorType = ErrorType::Custom("loopers_cut");
@@ -316,6 +318,11 @@ impl ProxyHttp for Gateway {
         let emit = emit.freeze();
         if meter.is_stream() {
             ctx.tail.push(emit.clone(), session.body_bytes_sent());
+        }
+        if let Some(admitted) = &mut ctx.admitted
+            && (end || meter.finished())
+        {
+            admitted.hold.ends();
         }
         if end {
             ctx.complete = true;

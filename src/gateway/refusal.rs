@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 
 use crate::clock::{Millis, Window, rfc3339};
-use crate::ledger::{Level, Refusal as LedgerRefusal, State};
+use crate::ledger::{LedgerError, Level, Refusal as LedgerRefusal, State};
 use crate::money::Money;
 use crate::provider::{ErrorAnswer, ErrorReply, Provider, Reject, Route, openai};
 
@@ -105,6 +105,24 @@ impl Refusal {
             "The budget ledger cannot be reached, so no call may go out.",
             "The provider was not called. Calls work again as soon as the ledger answers.",
         )
+    }
+
+    /// The ledger's books were lost or rewound: nothing may be spent until an operator decides.
+    pub fn ledger_lost() -> Self {
+        Refusal::new(
+            503,
+            "ledger_lost",
+            "The budget ledger has lost books that this gateway has seen, so no call may go out.",
+            "The provider was not called. An operator must decide: loopers ledger status",
+        )
+    }
+
+    /// What a ledger that did not do its work means for the call.
+    pub fn from_ledger_error(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Lost(_) => Refusal::ledger_lost(),
+            _ => Refusal::ledger_unavailable(),
+        }
     }
 
     /// The gateway is shutting down.

@@ -104,8 +104,12 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("alerts", old.alerts != new.alerts),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
+        ("state", old.state != new.state),
         ("limits.ledger_ms", old.limits.ledger_ms != new.limits.ledger_ms),
         ("limits.ledger_connections", old.limits.ledger_connections != new.limits.ledger_connections),
+        ("limits.ledger_wait_replicas", old.limits.ledger_wait_replicas != new.limits.ledger_wait_replicas),
+        ("limits.journal_days", old.limits.journal_days != new.limits.journal_days),
+        ("limits.journal_file_bytes", old.limits.journal_file_bytes != new.limits.journal_file_bytes),
         ("limits.drain_seconds", old.limits.drain_seconds != new.limits.drain_seconds),
     ];
     fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,51 +30,18 @@ use super::client::Front;
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
+use super::state::{for_other_runtime, open_ledger};
 use crate::alerts;
-use crate::clock::Clock;
-use crate::config::{LedgerUrl, Settings};
+use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
-use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
-use crate::ledger::redis::{RedisLedger, RedisOptions};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
+use crate::ledger::embedded::Role;
 use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
-
-/// Opens the ledger of a config.
-pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    let calendar = settings.calendar.clone();
-    match &settings.ledger {
-        LedgerUrl::Redis(url) => {
-            let options = RedisOptions {
-                url: url.clone(),
-                calendar,
-                timeout: Duration::from_millis(settings.limits.ledger_ms),
-                time_offset_ms: Arc::new(AtomicI64::new(0)),
-                connections: super::app::size(settings.limits.ledger_connections),
-            };
-            RedisLedger::connect(options).await.map(Ledger::Redis)
-        }
-        LedgerUrl::File(path) => open_embedded(Some(path.clone()), settings, role),
-        LedgerUrl::Memory => open_embedded(None, settings, role),
-    }
-}
-
-fn open_embedded(path: Option<std::path::PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role })
-        .map(Ledger::Embedded)
-}
-
-/// The same ledger for another runtime: a Redis connection must not outlive the runtime that it was made on.
-fn for_other_runtime(ledger: &Ledger) -> Ledger {
-    match ledger {
-        Ledger::Redis(redis) => Ledger::Redis(redis.handle()),
-        Ledger::Embedded(embedded) => Ledger::Embedded(embedded.clone()),
-    }
-}
 
 /// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled. `source` reads the
 /// config again when it changes.
@@ -92,6 +59,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
     core.spawn(keeper::sweep(app.clone(), ledger.clone()));
     core.spawn(alerts::watch(app.notes.clone(), settings.alerts.clone(), ledger.clone()));
+    core.spawn(keeper::guard(app.clone(), ledger.clone()));
     let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
     core.spawn(reload::watch(app.clone(), prices.clone(), source));
 
@@ -268,6 +236,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
         tokio::spawn(keeper::watch(app.clone(), ledger.clone())),
         tokio::spawn(keeper::sweep(app.clone(), ledger.clone())),
         tokio::spawn(alerts::watch(app.notes.clone(), app.settings.load().alerts.clone(), ledger.clone())),
+        tokio::spawn(keeper::guard(app.clone(), ledger.clone())),
     ];
     Ok(InProcess { address, app, ledger, tasks, _shutdown: shutdown })
 }

@@ -4,6 +4,8 @@
 //! part of the promise they hold. `WORLD_LEDGER=file` runs everything that does not ask for an engine over `file:`,
 //! `RACE_REPEATS` and `MIXED_CALLS` set how long the two big ones go on.
 
+// Other test crates use parts of it that this one does not.
+#[allow(dead_code)]
 mod support;
 
 mod admission;

@@ -39,6 +39,10 @@ pub(super) async fn route(call: &Call<'_>, method: &Method, parts: &[&str]) -> O
         ["teams", rest @ ..] => teams(call, verb, rest).await,
         ["budgets", rest @ ..] => budgets(call, verb, rest).await,
         ["holds", rest @ ..] => holds(call, verb, rest).await,
+        ["ledger"] if verb == "GET" => Some(ops::ledger_status(&call.state.ledger).await.map(|view| ok(&view))),
+        ["ledger", "accept"] if verb == "POST" => {
+            Some(ops::ledger_accept(&call.state.ledger).await.map(|view| ok(&view)))
+        }
         ["kill"] if verb == "POST" => Some(kill(call).await),
         ["resume"] if verb == "POST" => Some(stop(call, State::Active).await),
         _ => None,

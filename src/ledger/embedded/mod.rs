@@ -10,6 +10,7 @@ mod cache;
 mod codec;
 mod file;
 mod memory;
+mod restore;
 mod schema;
 mod store;
 mod time;
@@ -25,8 +26,8 @@ use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
 use super::{
-    Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus, Reserve,
-    SessionStatus, Settled, Standing, State, Sweep, TeamRecord, Verdict,
+    BooksStatus, Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus,
+    Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
 };
 
 use books::Books;
@@ -204,6 +205,38 @@ impl EmbeddedLedger {
     /// See [`super::Ledger::holds`].
     pub async fn holds(&self, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
         on!(self, writes: true, |books| books.holds(most))
+    }
+
+    /// See [`super::Ledger::record`].
+    pub async fn record(&self, id: &NodeId) -> Result<Option<(Node, u64)>, LedgerError> {
+        let id = id.clone();
+        on!(self, writes: false, |books| books.record(&id))
+    }
+
+    /// See [`super::Ledger::inspect`]: the file is claimed by this gateway, and durable before it answers.
+    pub async fn inspect(&self, _forget: &(dyn Fn() + Sync)) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    /// See [`super::Ledger::books`].
+    pub async fn books(&self) -> Result<BooksStatus, LedgerError> {
+        Ok(BooksStatus::default())
+    }
+
+    /// See [`super::Ledger::accept`].
+    pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
+        Err(LedgerError::Conflict("the books of a file are never in doubt: there is nothing to accept".into()))
+    }
+
+    /// See [`super::Ledger::restore`]: only into a ledger without keys.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        let snapshot = snapshot.clone();
+        on!(self, writes: true, |books| books.restore(&snapshot))
+    }
+
+    /// See [`super::Ledger::time`].
+    pub async fn time(&self) -> Result<Millis, LedgerError> {
+        on!(self, writes: false, |books| Ok(books.time()))
     }
 
     /// See [`super::Ledger::probe`]: two steps, each of them on the disk before the next.

@@ -21,6 +21,7 @@ pub struct Builder {
     pub(super) providers: Vec<String>,
     pub(super) prices: Option<String>,
     pub(super) mock_args: Vec<String>,
+    pub(super) ledger: Option<String>,
 }
 
 impl Builder {
@@ -79,6 +80,12 @@ impl Builder {
         self
     }
 
+    /// A ledger that the test has started itself.
+    pub fn ledger(mut self, url: &str) -> Builder {
+        self.ledger = Some(url.into());
+        self.redis()
+    }
+
     /// Another provider than the mock.
     pub fn upstream(mut self, addr: SocketAddr) -> Builder {
         self.upstream = Some(addr);
@@ -106,7 +113,7 @@ impl Builder {
             names: AtomicUsize::new(0),
             dir,
         };
-        if world.engine == Engine::Redis {
+        if world.engine == Engine::Redis && world.builder.ledger.is_none() {
             world.start_redis().await;
         }
         if world.builder.chaos {

@@ -96,6 +96,7 @@ impl World {
             providers: Vec::new(),
             prices: None,
             mock_args: Vec::new(),
+            ledger: None,
             limits: vec![("ledger_ms".into(), 10_000)],
         }
     }
@@ -135,6 +136,9 @@ impl World {
     }
 
     fn ledger_url(&self, port: u16) -> String {
+        if let Some(url) = &self.builder.ledger {
+            return url.clone();
+        }
         match self.engine {
             Engine::Redis => format!("redis://127.0.0.1:{port}"),
             Engine::File => format!("file:{}", self.dir.path().join("books.db").display()),
@@ -191,6 +195,12 @@ impl World {
         let mut command = World::command(config);
         command.arg("serve").arg("--config").arg(config);
         Process::start(command, self.dir.path(), name)
+    }
+
+    /// Starts gateway `at` again, and does not wait until it is ready.
+    pub fn relaunch_gateway(&mut self, at: usize) {
+        let process = self.serve(&format!("gateway{at}"), &self.gateways[at].config.clone());
+        self.gateways[at].process = process;
     }
 
     /// Starts gateway `at` again (after its process has ended).
