@@ -92,7 +92,7 @@ pub fn config(plan: &Plan) -> String {
     }
     for known in KNOWN.iter().filter(|known| plan.providers.iter().all(|(used, _)| used.name != known.name)) {
         let _ =
-            write!(text, "  # {}: {{ base_url: \"{}\", key: env:{} }}\n", known.name, known.base_url, known.variable);
+            writeln!(text, "  # {}: {{ base_url: \"{}\", key: env:{} }}", known.name, known.base_url, known.variable);
     }
     text
 }

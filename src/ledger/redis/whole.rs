@@ -179,7 +179,7 @@ fn random_id() -> Result<String, LedgerError> {
 fn eviction(known: &Whole, seen: &BTreeMap<String, u64>) -> Option<String> {
     known.id.as_ref()?;
     let more = |(run, count): (&String, &u64)| *count > known.evicted.get(run).copied().unwrap_or(0);
-    seen.iter().any(|one| more(one)).then(|| "the server has thrown keys away because its memory was full".into())
+    seen.iter().any(more).then(|| "the server has thrown keys away because its memory was full".into())
 }
 
 fn find(known: &Whole, seen: &Seen) -> Finding {
