@@ -53,9 +53,11 @@ const CONFIG: [Case; 14] = [
         let with_version = s.lines[6].trim().trim_start_matches("base_url: ").to_string() + "/v1";
         s.base_url(with_version);
     }),
-    case("price file away", error("unreadable_file"), 9, "prices: the path", |s| s.more("prices: [none.yaml]")),
+    case("price file away", error("unreadable_file"), 9, "the path of a file that is there", |s| {
+        s.more("prices: [none.yaml]")
+    }),
     case("broken price", error("invalid_price"), 2, "correct this row", |s| {
-        s.world.write("mine.yaml", "openai/x:\n  input: 0.1\n  output: \"1\"\n");
+        s.world.write("mine.yaml", "openai/x:\n  input: 0.1\n  output: \"1\"\n  context_window: 1000\n");
         s.more("prices: [mine.yaml]");
     }),
     case("no such ledger", error("invalid_ledger"), 3, "ledger: file:", |s| s.line(3, "ledger: mysql://x")),

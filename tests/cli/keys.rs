@@ -31,8 +31,6 @@ fn each_doubtful_key_is_named() {
     world.good(&["teams", "create", "--name", "us", "--daily", "5"]);
     make(&["above", "--team", "us", "--daily", "7"]);
     make(&["endless", "--unlimited"]);
-    make(&["bare", "--daily", "1"]);
-    world.good(&["budget", "unset", "bare", "daily"]);
     make(&["zero", "--daily", "0"]);
     make(&["odd", "--daily", "9", "--monthly", "3"]);
     make(&["elsewhere", "--daily", "1", "--providers", "anthropic"]);
@@ -42,7 +40,6 @@ fn each_doubtful_key_is_named() {
         ("late", vec!["key_expired"]),
         ("above", vec!["limit_above_parent"]),
         ("endless", vec!["key_unlimited"]),
-        ("bare", vec!["key_without_limit"]),
         ("zero", vec!["limit_zero"]),
         ("odd", vec!["limit_above_longer_window"]),
         ("elsewhere", vec!["key_provider_not_configured"]),

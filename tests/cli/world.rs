@@ -65,6 +65,18 @@ impl World {
         names
     }
 
+    /// The paths of all files, also those in folders.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (mut files, mut folders) = (Vec::new(), vec![self.folder.path().to_path_buf()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.env.push((name.into(), value.into()));
     }
