@@ -8,11 +8,14 @@ CARGO := cargo
 LOCKED := --locked
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 600
+# Random requests that each provider is billed for, and the first one's seed.
+BILLS ?= 1000000
+SEED ?= 1
 
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-load bench lint doc fuzz clean
+.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
@@ -21,9 +24,11 @@ help:
 	@echo 'make test-deploy  Dockerfile, compose, Kubernetes, alerts and dashboard, SIGTERM (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-load    k6: smoke and budget race, briefly; loadtest/run.sh has the long ones'
 	@echo 'make bench     requests/s and CPU per request: direct, nginx, plain Pingora, Loopers'
+	@echo 'make bench-cpu CPU time of metering an event and of bounding a body, by provider (ARGS=PART-OF-A-NAME)'
 	@echo 'make lint      rustfmt, clippy, licences and duplicates of dependencies'
 	@echo 'make doc       API documentation, warnings denied'
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make bills     no invoice above its hold: BILLS random requests a provider ($(BILLS)), from SEED ($(SEED))'
 	@echo 'make clean     remove target/ and .venv/'
 
 # Nothing but the demo writes to stdout: set-up and cargo write to stderr.
@@ -58,6 +63,11 @@ bench:
 	@scripts/setup.sh bench
 	loadtest/bench.sh $(ARGS)
 
+# With the dependencies that the tests have built, optimised, overflow checks on, no LTO: a release is somewhat faster.
+bench-cpu:
+	@scripts/setup.sh build
+	$(CARGO) bench $(LOCKED) --profile dev --config profile.dev.opt-level=3 --bench meter -- $(ARGS)
+
 lint:
 	$(CARGO) fmt --check
 	CLIPPY_CONF_DIR=.ci $(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
@@ -69,6 +79,11 @@ doc:
 fuzz:
 	@scripts/setup.sh build
 	LOOPERS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --release --test fuzz -- --nocapture --test-threads=2
+
+bills:
+	@scripts/setup.sh build
+	LOOPERS_BILL_CASES=$(BILLS) LOOPERS_BILL_SEED=$(SEED) $(CARGO) test $(LOCKED) --lib --test anthropic_bill --test bedrock --test openai_family -- \
+		--nocapture the_invoice_never_exceeds no_invoice
 
 clean:
 	$(CARGO) clean

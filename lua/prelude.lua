@@ -78,6 +78,49 @@ local function save_books(key, books)
   call('HSET', key, 'w', pack(BOOKS, unpack(books, 1, 18)))
 end
 
+-- The mark of a tree. Field `b` of the root names its books: another one after a loss. Field `g` and the writer's id says what
+-- that writer has written there: how often, and when last. `known` is what the writer remembers: generation and count, packed as a
+-- MARK, and the books' name (- when it has seen none); or nothing. Books that have another name, or fewer writes of this writer than it had an answer to, are
+-- lost or rewound. Field `z` then blocks the tree for everybody, until an operator accepts a later generation.
+local MARK = '>I8I8'
+local MARK_KEPT_MS = 5184000000          -- a writer that was silent for 60 days is forgotten; its own memory is shorter
+
+-- How often a writer has written. Also true when it, or another one, knows better than the books.
+local function written(known, books, packed, blocked)
+  local count = packed and read(MARK, packed) or 0
+  if known == '' then return count, false end
+  local generation, least = read(MARK, known)
+  if blocked and generation <= tonumber(blocked) then return count, true end
+  local name = string.sub(known, 17)
+  return count, name ~= books and name ~= '-' or count < least
+end
+
+-- The answer to a writer that knows better. Blocks the tree, if there is one.
+local function wrong_books(root_key, known, books, count)
+  if books then call('HSET', root_key, 'z', format('%d', (read(MARK, known)))) end
+  return format('LOST %s %d', books or '-', count)
+end
+
+-- Writes a root's books, and that `writer` (the field, '' for none) did it. What follows every answer to a write: the mark.
+local function save_root(key, root, writer, books, count, now)
+  local packed = pack(BOOKS, unpack(root, 1, 18))
+  if writer == '' then
+    call('HSET', key, 'w', packed)
+    return ''
+  end
+  if count == 0 then
+    -- Once for each writer and tree: those that are long gone make room.
+    for _, field in ipairs(call('HKEYS', key)) do
+      if string.sub(field, 1, 1) == 'g' then
+        local _, last = read(MARK, call('HGET', key, field))
+        if last + MARK_KEPT_MS < now then call('HDEL', key, field) end
+      end
+    end
+  end
+  call('HSET', key, 'w', packed, writer, pack(MARK, count + 1, now))
+  return format(' / %s %d', books or '-', count + 1)
+end
+
 -- A session, or nil when there is none or it is forgotten. One with an open hold is never forgotten.
 local function load_session(key, now)
   local packed = call('GET', key)

@@ -16,11 +16,14 @@
 -- ARGV[9]  after so many ms the hold is charged in full
 -- ARGV[10] place: node ids joined with commas, a newline, the session's id if there is one
 -- ARGV[11] note
--- ARGV[12] session budget asked for, nano-dollars, 2^53 for none
--- ARGV[13] session steps asked for, 2^53 for none
+-- ARGV[12] the writer's field in the root, empty for none
+-- ARGV[13] what the writer knows of the tree's books, empty for nothing
+-- ARGV[14] session budget asked for, nano-dollars, 2^53 for none
+-- ARGV[15] session steps asked for, 2^53 for none
 --
 -- Replies, words in one text; I is a node's place in the chain from 1, or 0 for the session; W a window from 1, or 0:
---   HELD granted now [remaining I W]     money is held (or was, by the same hold id)
+--   HELD granted now [remaining I W]     money is held (or was, by the same hold id); `/ books count` after it: the mark
+--   LOST books count                     the writer, or another one, knows better than these books; nothing was written but that
 --   SPENT                                the hold id is used up
 --   STALE                                the gateway's view of the key is out of date
 --   STATE I state                        a node or the session is not active
@@ -34,9 +37,13 @@ local n = tonumber(ARGV[3])
 local session_key = KEYS[3 + n]
 local root_key = KEYS[2 + n]
 local hold = call('GET', KEYS[1])
-local nodes = {call('HMGET', KEYS[3], 'w', 'l', 's', 'v', 'h', 'x')}
-for i = 2, n do nodes[i] = call('HMGET', KEYS[2 + i], 'w', 'l', 's') end
+local nodes = {call('HMGET', KEYS[3], 'w', 'l', 's', 'v', 'h', 'x', 'b', 'z', ARGV[12])}
+for i = 2, n do nodes[i] = call('HMGET', KEYS[2 + i], 'w', 'l', 's', 'b', 'z', ARGV[12]) end
 local root = nodes[n][1]
+local at = n == 1 and 7 or 4
+local books_name = nodes[n][at]
+local count, lost = written(ARGV[13], books_name, nodes[n][at + 2], nodes[n][at + 1])
+if lost then return wrong_books(root_key, ARGV[13], books_name, count) end
 local now, clock = tree_now(root, ARGV[1])
 local f = windows_at(ARGV[2], now)
 if not f then return wrong_frame(now, clock) end
@@ -64,6 +71,9 @@ if held_before then
 else
   -- 2. The key's record.
   local key = nodes[1]
+  if ARGV[13] ~= '' and key[4] and tonumber(key[4]) < tonumber(ARGV[6]) then
+    return wrong_books(root_key, ARGV[13], books_name, count)
+  end
   if not key[1] or key[5] ~= ARGV[5] or key[4] ~= ARGV[6] then return answer('STALE') end
   -- 3. States and the key's end.
   for i = 1, n do
@@ -74,8 +84,8 @@ else
   -- 4. The session: the limits in force are the least ever asked for.
   if session_key then
     session = session or new_session(now)
-    session[5] = math.min(session[5], ARGV[12])
-    session[6] = math.min(session[6], ARGV[13])
+    session[5] = math.min(session[5], ARGV[14])
+    session[6] = math.min(session[6], ARGV[15])
     if session[6] < NONE and session[4] + 1 > session[6] then
       return answer(format('STEPS %d %d', session[6], session[4]))
     end
@@ -121,9 +131,10 @@ books[n][18] = now
 for i = 1, n do
   local b = books[i]
   b[3], b[6], b[9], b[12], b[15] = b[3] + grant, b[6] + grant, b[9] + grant, b[12] + grant, b[15] + grant
-  save_books(KEYS[2 + i], b)
+  if i < n then save_books(KEYS[2 + i], b) end
   starts = starts .. pack(STARTS, b[1], b[4], b[7], b[10], b[13])
 end
+local marked = save_root(root_key, books[n], ARGV[12], books_name, count, now)
 local born = 0
 if session then
   born = session[7]
@@ -134,5 +145,5 @@ end
 local expires_at = now + ARGV[9]
 call('SET', KEYS[1], pack(HOLD, 'o', grant, 0, expires_at, 0, born, #ARGV[10], ARGV[10], #ARGV[11], ARGV[11]) .. starts)
 call('ZADD', KEYS[2], format('%d', expires_at), ARGV[4])
-if not left then return format('HELD %d %d', grant, now) end
-return format('HELD %d %d %d %d %d', grant, now, left - grant, left_node, left_window)
+if not left then return format('HELD %d %d', grant, now) .. marked end
+return format('HELD %d %d %d %d %d', grant, now, left - grant, left_node, left_window) .. marked

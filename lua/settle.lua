@@ -12,13 +12,16 @@
 -- ARGV[4] exact | full | expire (in full, only if it is open and due; it becomes expired)
 -- ARGV[5] cost, nano-dollars, for exact
 -- ARGV[6] place: node ids joined with commas, a newline, the session's id if there is one
+-- ARGV[7] the writer's field in the root, empty for none
+-- ARGV[8] what the writer knows of the tree's books, empty for nothing
 --
 -- Replies, words in one text:
---   APPLIED charged held       it ended the hold
---   CORRECTED charged before   it had expired in full; now the true cost stands
+--   APPLIED charged held       it ended the hold; `/ books count` after it: the mark
+--   CORRECTED charged before   it had expired in full; now the true cost stands; the mark as well
 --   ALREADY charged            it had ended before
 --   UNKNOWN                    there is no such hold; it is now settled with nothing
 --   KEPT                       expire only: it is not open or not due; nothing was written
+--   LOST books count           the writer, or another one, knows better than these books; nothing was written but that
 --   PLACE                      the hold was taken somewhere else; nothing was written
 
 local n = tonumber(ARGV[2])
@@ -26,7 +29,11 @@ local mode = ARGV[4]
 local root_key, session_key = KEYS[3 + n], KEYS[4 + n]
 local hold = call('GET', KEYS[1])
 local packed = {}
-for i = 1, n do packed[i] = call('HGET', KEYS[3 + i], 'w') end
+for i = 1, n - 1 do packed[i] = call('HGET', KEYS[3 + i], 'w') end
+local root = call('HMGET', root_key, 'w', 'b', 'z', ARGV[7])
+packed[n] = root[1]
+local count, lost = written(ARGV[8], root[2], root[4], root[3])
+if lost then return wrong_books(root_key, ARGV[8], root[2], count) end
 local now = tree_now(packed[n], ARGV[1])
 
 local state, amount, charged, expires_at, forgotten, born, place, note, starts_at
@@ -77,7 +84,8 @@ for i = 1, n do
 end
 
 books[n][18] = now
-for i = 1, n do save_books(KEYS[3 + i], books[i]) end
+for i = 1, n - 1 do save_books(KEYS[3 + i], books[i]) end
+local marked = save_root(root_key, books[n], ARGV[7], root[2], count, now)
 -- A session that was forgotten and began anew since is another session.
 if session and session[7] == born then
   session[1], session[2] = book(session[1], charge), book(session[2], -release)
@@ -95,7 +103,7 @@ else
 end
 if state == 'e' then
   call('ZREM', KEYS[3], ARGV[3])
-  return format('CORRECTED %d %d', cost, amount)
+  return format('CORRECTED %d %d', cost, amount) .. marked
 end
 call('ZREM', KEYS[2], ARGV[3])
-return format('APPLIED %d %d', cost, amount)
+return format('APPLIED %d %d', cost, amount) .. marked

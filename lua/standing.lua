@@ -7,14 +7,20 @@
 -- ARGV[1] offset of the clock, ms (0 in production)
 -- ARGV[2] frame, packed
 -- ARGV[3] n, the number of nodes
+-- ARGV[4] the writer's field in the root, empty for none
+-- ARGV[5] what the writer knows of the tree's books, empty for nothing
 --
 -- Replies, one text:
 --   STANDING and for each of KEYS one word: good | over (a limit is 0 or below what is spent) | gone | a state but active
+--   LOST books count   the writer, or another one, knows better than these books; nothing was written but that
 --   CLOCK now clock    the frame does not reach `now`; nothing was written
 
 local n = tonumber(ARGV[3])
 local nodes = {}
-for i = 1, n do nodes[i] = call('HMGET', KEYS[i], 's', 'w', 'l') end
+nodes[1] = call('HMGET', KEYS[1], 's', 'w', 'l', 'b', 'z', ARGV[4])
+local count, lost = written(ARGV[5], nodes[1][4], nodes[1][6], nodes[1][5])
+if lost then return wrong_books(KEYS[1], ARGV[5], nodes[1][4], count) end
+for i = 2, n do nodes[i] = call('HMGET', KEYS[i], 's', 'w', 'l') end
 local now, clock = tree_now(nodes[1][2], ARGV[1])
 local f = windows_at(ARGV[2], now)
 if not f then return wrong_frame(now, clock) end

@@ -9,6 +9,7 @@
 //! * [`pricing`]: the price table, token usage, what a call costs and the most it can cost.
 //! * [`provider`]: what differs between provider APIs, one file each.
 //! * [`ledger`]: budgets, holds and settlements over Redis, a file or memory.
+//! * [`journal`]: every hold and settlement in files that only grow, and the books that they make.
 //! * [`config`]: `loopers.yaml` as typed by a person, and as used by the program.
 //! * [`observe`]: metrics and the one log line per call.
 //! * [`gateway`]: the proxy itself: authenticate, bound, hold, forward, meter, settle.
@@ -16,11 +17,13 @@
 //! * [`mock`]: a mock provider that keeps its own invoice.
 //! * [`cli`]: the command line.
 
+pub mod alerts;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod gateway;
+pub mod journal;
 pub mod ledger;
 pub mod mock;
 pub mod money;

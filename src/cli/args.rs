@@ -26,8 +26,18 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway and the admin listener
     Serve,
+    /// Write loopers.yaml, .env.example and compose.yaml: asks little, and explains each default
+    Init(InitArgs),
+    /// Run a command with base URLs and key of the gateway in its environment: loopers exec -- COMMAND …
+    Exec(ExecArgs),
     /// Read config and prices, and report every problem at once
     Check {
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for whatever is wrong with config, ledger, providers, ports and keys, and say what to change
+    Doctor {
         /// Answer in JSON
         #[arg(long)]
         json: bool,
@@ -72,6 +82,12 @@ pub enum Command {
         #[command(subcommand)]
         command: HoldsCommand,
     },
+    /// See whether the ledger's books are whole, and decide what holds when they are lost
+    Ledger {
+        /// What to do with it
+        #[command(subcommand)]
+        command: super::ledger::LedgerCommand,
+    },
     /// Import prices, and look into the price table
     Prices {
         /// What to do with them
@@ -84,6 +100,65 @@ pub enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999")]
         listen: SocketAddr,
     },
+}
+
+/// `loopers init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Ask nothing: what no flag says has its default
+    #[arg(long)]
+    pub yes: bool,
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// Providers that may be called [default: those whose key this shell has, else openai]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = ["openai", "anthropic", "gemini", "mistral", "azure", "bedrock"])]
+    pub providers: Vec<String>,
+    /// Where a provider is reached, e.g. a mock (may be repeated: one for each provider)
+    #[arg(long, value_name = "[P=]URL")]
+    pub base_url: Vec<String>,
+    /// Where the books are [default: file]
+    #[arg(long, value_enum)]
+    pub ledger: Option<LedgerFlag>,
+    /// The name of the first key
+    #[arg(long, value_name = "N", default_value = "me")]
+    pub key: String,
+    /// Limits of the first key [default: --daily 5.00]
+    #[command(flatten)]
+    pub limits: WindowFlags,
+}
+
+/// `--ledger`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LedgerFlag {
+    /// A file beside the config: one gateway, nothing to install
+    File,
+    /// Redis or Valkey, for several gateways: its URL stands in LOOPERS_LEDGER
+    Redis,
+}
+
+impl LedgerFlag {
+    /// True for Redis.
+    pub fn is_redis(self) -> bool {
+        matches!(self, LedgerFlag::Redis)
+    }
+}
+
+/// `loopers exec`
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Only this provider (may be repeated) [default: every provider of the gateway]
+    #[arg(long, value_name = "P", value_delimiter = ',')]
+    pub provider: Vec<String>,
+    /// Where the gateway is [default: LOOPERS_URL, or what the config listens on]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Where the Loopers key is: env:NAME or file:PATH [default: env:LP_KEY]
+    #[arg(long, value_name = "REF")]
+    pub key: Option<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// Limits by window. Amounts are `10`, `10.00` or `$10.00`; 0 means nothing may be spent.

@@ -37,8 +37,9 @@ async fn on_ledger(ledger: &Ledger, settings: &Settings, command: &Command) -> R
         Command::Teams { command } => teams(ledger, command).await,
         Command::Budget { command } => budget(ledger, command).await,
         Command::Holds { command } => holds(ledger, command).await,
-        Command::Kill(args) => stop(ledger, args, State::Killed).await,
-        Command::Resume(args) => stop(ledger, args, State::Active).await,
+        Command::Kill(args) => kill(ledger, args).await,
+        Command::Resume(args) => resume(ledger, args).await,
+        Command::Ledger { command } => super::ledger::run(ledger, settings, command).await,
         _ => Err(Failure::new("this command does not work on the ledger", "")),
     }
 }
@@ -218,24 +219,39 @@ fn hold_table(holds: &[HoldView]) -> String {
     table(&head, &holds.iter().map(row).collect::<Vec<_>>())
 }
 
-async fn stop(ledger: &Ledger, args: &StopArgs, state: State) -> Result<(), Failure> {
-    let changed = ops::set_state(ledger, &args.target(), state).await?;
-    answer(args.format.json, &changed, |Changed { changed, unchanged }| {
-        let mut lines: Vec<String> = changed
-            .iter()
-            .map(|one| match one.level {
-                crate::ledger::Level::Session => {
-                    format!("session {} of key {} is {}", one.id, one.name, one.state.name())
-                }
-                level => format!("{} {} ({}) is {}", level.name(), one.name, one.id, one.state.name()),
-            })
-            .collect();
-        for one in unchanged {
-            lines.push(format!("{} {} ({}) was {} and stays so", one.level.name(), one.name, one.id, one.state.name()));
+async fn kill(ledger: &Ledger, args: &StopArgs) -> Result<(), Failure> {
+    let killed = ops::kill(ledger, &args.target()).await?;
+    answer(args.format.json, &killed, |killed| {
+        let mut text = changes(&killed.states);
+        text += &format!(
+            "\n{} running calls were cut: {} USD held, {} charged, {} saved",
+            killed.cut, killed.held_usd, killed.charged_usd, killed.saved_usd
+        );
+        if killed.running > 0 {
+            text += &format!("\n{} calls still hold money: `loopers holds list` shows them", killed.running);
         }
-        if lines.is_empty() {
-            lines.push("there are no keys and no teams".into());
-        }
-        lines.join("\n")
+        text
     })
+}
+
+async fn resume(ledger: &Ledger, args: &StopArgs) -> Result<(), Failure> {
+    let changed = ops::set_state(ledger, &args.target(), State::Active).await?;
+    answer(args.format.json, &changed, changes)
+}
+
+fn changes(Changed { changed, unchanged }: &Changed) -> String {
+    let mut lines: Vec<String> = changed
+        .iter()
+        .map(|one| match one.level {
+            crate::ledger::Level::Session => format!("session {} of key {} is {}", one.id, one.name, one.state.name()),
+            level => format!("{} {} ({}) is {}", level.name(), one.name, one.id, one.state.name()),
+        })
+        .collect();
+    for one in unchanged {
+        lines.push(format!("{} {} ({}) was {} and stays so", one.level.name(), one.name, one.id, one.state.name()));
+    }
+    if lines.is_empty() {
+        lines.push("there are no keys and no teams".into());
+    }
+    lines.join("\n")
 }

@@ -3,6 +3,11 @@
 mod args;
 mod books;
 mod demo;
+mod doctor;
+mod exec;
+mod init;
+mod ledger;
+mod net;
 mod output;
 mod prices;
 mod service;
@@ -46,6 +51,9 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Version { json } => service::version(*json)?,
         Command::Mock { listen } => service::mock(*listen)?,
         Command::Demo { json } => return demo::run(*json),
+        Command::Init(args) => init::run(config, args)?,
+        Command::Exec(args) => return exec::run(config, args),
+        Command::Doctor { json } => return doctor::run(config, *json),
         Command::Prices { command } => prices::run(config, command)?,
         command => books::run(config, command)?,
     }

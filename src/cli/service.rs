@@ -44,7 +44,22 @@ pub fn serve(config: Option<&Path>) -> Result<(), Failure> {
     for (field, address) in [("listen", settings.listen), ("admin.listen", settings.admin.listen)] {
         free(field, address)?;
     }
-    Ok(gateway::run(settings)?)
+    Ok(gateway::run(settings, source(config))?)
+}
+
+/// How the config is read again while the gateway runs. None when there was no file.
+fn source(config: Option<&Path>) -> Option<gateway::Source> {
+    let file = config.unwrap_or(Path::new(DEFAULT_FILE)).to_path_buf();
+    file.exists().then(|| -> gateway::Source {
+        Box::new(move || {
+            let Loaded { settings, warnings } =
+                config::load(&file, &environment, Purpose::Serve).map_err(|problems| problems.to_string())?;
+            for warning in &warnings {
+                log::warn!("{warning}");
+            }
+            Ok(settings)
+        })
+    })
 }
 
 /// The server shares its ports with whoever has them already, so that a second gateway, perhaps with another ledger, would

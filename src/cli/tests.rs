@@ -21,6 +21,12 @@ fn the_contract_is_understood() {
         "loopers serve --config x.yaml",
         "loopers --config x.yaml keys list --json",
         "loopers check --json",
+        "loopers init",
+        "loopers init --yes --force --providers openai,azure --base-url openai=http://127.0.0.1:9999 --ledger redis --key ci --daily 1 --monthly 5",
+        "loopers doctor",
+        "loopers doctor --json --config x.yaml",
+        "loopers exec -- env",
+        "loopers exec --provider openai --url https://gw --key file:k -- codex exec --json -- x",
         "loopers demo --json",
         "loopers version",
         "loopers keys create --name n --team t --providers a,b --models c --expires 30d --overflow cut --minute 1 --hourly $2 --daily 3 --weekly 4 --monthly 5 --session-budget 1 --session-steps 3 --allow-ip 10.0.0.0/8 --json",
@@ -68,7 +74,11 @@ fn what_is_unclear_is_a_usage_error() {
         "loopers budget unset K yearly",
         "loopers mock --listen here",
         "loopers serve --confg x",
-        "loopers doctor",
+        "loopers init --ledger mysql",
+        "loopers init --providers xai",
+        "loopers exec",
+        "loopers exec env",
+        "loopers doctor now",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         assert_eq!(format!("{:?}", run(line.split(' ').map(Into::into))), format!("{:?}", ExitCode::from(2)), "{line}");

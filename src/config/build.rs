@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fault::{self, Fault};
 use super::file::{Document, Section};
 use super::settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
 use super::values::{self, World};
@@ -24,8 +25,10 @@ const PUBLIC: [(&str, &str); 4] = [
     ("gemini", "https://generativelanguage.googleapis.com"),
     ("mistral", "https://api.mistral.ai"),
 ];
+/// Where OpenAI keeps the data of a project, as its hosts are named: `eu.api.openai.com`.
+const OPENAI_REGIONS: [&str; 2] = ["us", "eu"];
 /// Tokens shorter than this can be guessed.
-const TOKEN_CHARS_LEAST: usize = 16;
+pub(super) const TOKEN_CHARS_LEAST: usize = 16;
 
 pub(super) fn build(
     file: &Path,
@@ -35,7 +38,8 @@ pub(super) fn build(
 ) -> Result<Loaded, ConfigErrors> {
     let doc = Document::new(file, text).map_err(|problem| ConfigErrors(vec![problem]))?;
     let world = World { folder: file.parent().unwrap_or(Path::new("")), environment, purpose };
-    let settings = read(&doc, &world);
+    let mut settings = read(&doc, &world);
+    settings.sources.insert(0, file.to_path_buf());
     let (problems, warnings) = doc.findings();
     if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(ConfigErrors(problems)) }
 }
@@ -53,24 +57,41 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     let listen = root.parsed("listen", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), values::address);
     let admin = admin(root.section("admin"), world);
     if listen.port() == admin.listen.port() && listen.port() != 0 {
-        root.problem("listen", format!("port {} is also that of admin.listen; they must differ", listen.port()));
+        let problem = format!("port {} is also that of admin.listen; they must differ", listen.port());
+        root.problem("listen", Fault::new(fault::SAME_PORT, problem));
     }
     let ledger = root.parsed("ledger", LedgerUrl::File(world.path("loopers.db")), |text| world.ledger(text));
+    let state = root.parsed("state", world.path("loopers-state"), |text| Ok::<_, Fault>(world.path(text)));
     let (calendar, time_zone) = root.parsed("time_zone", (Calendar::utc(), "UTC".to_string()), |name| {
         Calendar::in_zone(name).map(|calendar| (calendar, name.to_string())).map_err(|e| e.to_string())
     });
-    let prices = prices(doc, &mut root, world);
+    let (prices, sources) = prices(doc, &mut root, world);
     let providers = match root.given("providers") {
         Some(section) => providers(section, world),
         None => BTreeMap::from([("openai".into(), provider("openai", doc.nothing(), world))]),
     };
     let limits = limits(root.section("limits"));
+    let alerts = super::alerts::read(root.section("alerts"), world);
     let mut headers = root.section("headers");
     let expose_headers = headers.flag("expose", true);
     headers.close();
     let tls = root.given("tls").and_then(|section| tls(section, world));
     root.close();
-    Settings { listen, admin, ledger, calendar, time_zone, prices, providers, limits, expose_headers, tls }
+    Settings {
+        listen,
+        admin,
+        ledger,
+        state,
+        calendar,
+        time_zone,
+        prices,
+        providers,
+        limits,
+        expose_headers,
+        tls,
+        alerts,
+        sources,
+    }
 }
 
 fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
@@ -84,7 +105,7 @@ fn admin(mut section: Section<'_>, world: &World<'_>) -> AdminSettings {
 }
 
 /// A field that refers to a secret. `doubt` says what is wrong, though allowed, with the secret found.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_>,
     name: &str,
     world: &World<'_>,
@@ -94,7 +115,7 @@ fn secret(
     match world.secret(&entry.value) {
         Ok(found) => {
             if let Some(doubt) = found.as_ref().and_then(doubt) {
-                entry.warning(doubt);
+                entry.warning(Fault::new(fault::WEAK_TOKEN, doubt));
             }
             found
         }
@@ -105,24 +126,28 @@ fn secret(
     }
 }
 
-fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> Arc<PriceTable> {
+fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> (Arc<PriceTable>, Vec<PathBuf>) {
     let mut files = Vec::new();
     for entry in root.texts("prices") {
         let path = world.path(&entry.value);
         match std::fs::read_to_string(&path) {
             Ok(text) => files.push((path, text)),
-            Err(error) => entry.problem(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                entry.problem(Fault::new(fault::UNREADABLE_FILE, problem));
+            }
         }
     }
     let loaded = if files.is_empty() { PriceTable::builtin() } else { PriceTable::load(&files) };
     let table = loaded.unwrap_or_else(|errors| {
         for error in errors {
             let line = Some(error.line);
-            doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem });
+            let code = fault::INVALID_PRICE;
+            doc.foreign(Problem { file: error.file, line, path: error.path, problem: error.problem, code });
         }
         PriceTable::default()
     });
-    Arc::new(table)
+    (Arc::new(table), files.into_iter().map(|(path, _)| path).collect())
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {
@@ -147,9 +172,12 @@ fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, Pr
 fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> ProviderSettings {
     let api = api(name, &mut section);
     let base_url = base_url(name, &mut section);
-    let key = secret(&mut section, "key", world, |_| None);
+    let key = provider_key(name, &mut section, world);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
-    let options = options(&mut section);
+    let mut options = options(&mut section, &api);
+    if api == "openai" && options.region.is_none() {
+        options.region = regional(&base_url.host);
+    }
     let http2 = section.flag("http2", true);
     let ca_file = section.parsed("ca_file", None, |text| world.readable(text).map(Some));
     let keep_alive = time(&mut section, "keep_alive", 30, 0..=600);
@@ -175,6 +203,21 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     }
 }
 
+/// A provider's own key. One whose variable is not set, or empty, stops nothing: the others are served, and requests to this
+/// one may bring a key of their own.
+fn provider_key(provider: &str, section: &mut Section<'_>, world: &World<'_>) -> Option<Secret> {
+    let entry = section.text("key")?;
+    match world.secret(&entry.value) {
+        Ok(found) => return found,
+        Err(Fault { code: fault::MISSING_ENV, text }) => {
+            let doubt = format!("{text}: calls to {provider} must bring a key of their own until it is");
+            entry.warning(Fault::new(fault::MISSING_ENV, doubt));
+        }
+        Err(problem) => entry.problem(problem),
+    }
+    None
+}
+
 /// Whose API a provider speaks: `api:`, or that of its own name.
 fn api(name: &str, section: &mut Section<'_>) -> String {
     let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
@@ -198,9 +241,19 @@ fn api(name: &str, section: &mut Section<'_>) -> String {
     }
 }
 
-fn options(section: &mut Section<'_>) -> Options {
+/// The region of OpenAI's hosts that keep data in one: some models cost more there.
+fn regional(host: &str) -> Option<String> {
+    OPENAI_REGIONS.into_iter().find(|region| host.strip_suffix(".api.openai.com") == Some(*region)).map(String::from)
+}
+
+fn options(section: &mut Section<'_>, api: &str) -> Options {
     let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
-    let region = section.text("region").map(|entry| entry.value);
+    let region = section.text("region").map(|entry| {
+        if api == "openai" && !OPENAI_REGIONS.contains(&entry.value.as_str()) {
+            entry.problem(format!("must be one of {}, where OpenAI keeps the data", OPENAI_REGIONS.join(", ")));
+        }
+        entry.value
+    });
     let mut named = section.section("deployments");
     let deployments =
         named.names().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
@@ -211,7 +264,7 @@ fn options(section: &mut Section<'_>) -> Options {
     let limit_field = section.parsed("limit_field", None, |text| values::limit_field(text).map(Some));
     let no_service_tier = section.parsed("service_tier", false, |text| match text {
         "none" => Ok(true),
-        _ => Err("must be none, or left out: then calls are forced into the ordinary tier".into()),
+        _ => Err("must be none, or left out: then calls are forced into the ordinary tier"),
     });
     Options { allow_fields, deployments, region, fees, limit_field, no_service_tier }
 }
@@ -229,7 +282,7 @@ fn fee(mut section: Section<'_>) -> Fee {
     let usd = section.parsed("usd", Money::ZERO, |text| Money::parse_limit(text).map_err(|e| e.to_string()));
     let calls = section.parsed("calls", 0, |text| match text.parse::<u64>() {
         Ok(calls @ 1..=1000) => Ok(calls),
-        _ => Err("must be a whole number from 1 to 1000".into()),
+        _ => Err("must be a whole number from 1 to 1000"),
     });
     section.close();
     Fee { usd, calls }
@@ -247,12 +300,13 @@ fn base_url(provider: &str, section: &mut Section<'_>) -> BaseUrl {
     match values::base_url(&entry.value) {
         Ok(url) => {
             if url.path.ends_with("/v1") {
-                entry.warning("ends with /v1, which requests carry themselves: calls will go to …/v1/v1/…");
+                let doubt = "ends with /v1, which requests carry themselves: calls will go to …/v1/v1/…";
+                entry.warning(Fault::new(fault::INVALID_BASE_URL, doubt));
             }
             url
         }
         Err(problem) => {
-            entry.problem(problem);
+            entry.problem(Fault::new(fault::INVALID_BASE_URL, problem));
             nowhere
         }
     }

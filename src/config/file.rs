@@ -5,14 +5,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
 use super::Problem;
+use super::fault::{self, Fault};
+use super::lines::{line_of, second_of_a_pair};
 
 /// One step from a YAML node to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,10 @@ impl<'a> Document<'a> {
         self.problems.borrow_mut().push(problem);
     }
 
-    fn finding(&self, path: &[Step], shown: String, problem: String) -> Problem {
+    fn finding(&self, path: &[Step], shown: String, fault: Fault) -> Problem {
         let line = (0..=path.len()).rev().find_map(|steps| line_of(self.text, &path[..steps]));
-        Problem { file: self.file.to_path_buf(), line: line.filter(|_| !path.is_empty()), path: shown, problem }
+        let line = line.filter(|_| !path.is_empty());
+        Problem { file: self.file.to_path_buf(), line, path: shown, problem: fault.text, code: fault.code }
     }
 }
 
@@ -75,13 +76,13 @@ pub(super) struct Entry<'d, T> {
 
 impl<T> Entry<'_, T> {
     /// Writes down what is wrong with the value.
-    pub fn problem(&self, problem: impl Into<String>) {
+    pub fn problem(&self, problem: impl Into<Fault>) {
         let finding = self.doc.finding(&self.path, dotted(&self.path), problem.into());
         self.doc.problems.borrow_mut().push(finding);
     }
 
     /// Writes down what is probably not meant.
-    pub fn warning(&self, problem: impl Into<String>) {
+    pub fn warning(&self, problem: impl Into<Fault>) {
         let finding = self.doc.finding(&self.path, dotted(&self.path), problem.into());
         self.doc.warnings.borrow_mut().push(finding);
     }
@@ -143,7 +144,7 @@ impl<'d> Section<'d> {
     }
 
     /// A field that is text of a certain form; `default` when it is missing or wrong.
-    pub fn parsed<T>(&mut self, name: &str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+    pub fn parsed<T, E: Into<Fault>>(&mut self, name: &str, default: T, parse: impl FnOnce(&str) -> Result<T, E>) -> T {
         let Some(entry) = self.text(name) else { return default };
         parse(&entry.value).unwrap_or_else(|problem| {
             entry.problem(problem);
@@ -161,6 +162,20 @@ impl<'d> Section<'d> {
                 default
             }
         }
+    }
+
+    /// A field that is a list of whole numbers.
+    pub fn numbers(&mut self, name: &str, default: &[u64], range: RangeInclusive<u64>) -> Vec<u64> {
+        let Some(entry) = self.take(name) else { return default.to_vec() };
+        let items = entry.value.as_sequence().map(Vec::as_slice).unwrap_or_default();
+        let numbers: Vec<u64> =
+            items.iter().filter_map(Value::as_u64).filter(|number| range.contains(number)).collect();
+        if numbers.is_empty() || numbers.len() != items.len() {
+            let (least, most) = range.into_inner();
+            entry.problem(format!("must be a list such as [50, 80] of whole numbers from {least} to {most}"));
+            return default.to_vec();
+        }
+        numbers
     }
 
     /// A field that is `true` or `false`.
@@ -189,7 +204,7 @@ impl<'d> Section<'d> {
     }
 
     /// Writes down a problem of one field, present or not.
-    pub fn problem(&self, name: &str, problem: impl Into<String>) {
+    pub fn problem(&self, name: &str, problem: impl Into<Fault>) {
         let mut path = self.path.clone();
         path.push(Step::Key(name.to_string()));
         Entry { doc: self.doc, path, value: () }.problem(problem);
@@ -202,7 +217,8 @@ impl<'d> Section<'d> {
             // A name that is no plain word may be a secret that was typed without a space after its colon: never shown.
             let Some(name) = plain_name(key) else {
                 let entry = Entry { doc: self.doc, path, value: () };
-                entry.problem("a field name must be a plain word, followed by a colon and a space");
+                let problem = "a field name must be a plain word, followed by a colon and a space";
+                entry.problem(Fault::new(fault::UNKNOWN_FIELD, problem));
                 continue;
             };
             path.push(Step::Key(name.to_string()));
@@ -213,7 +229,8 @@ impl<'d> Section<'d> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", all.join(", ")),
             };
-            Entry { doc: self.doc, path, value: () }.problem(format!("unknown field; {hint}"));
+            let problem = Fault::new(fault::UNKNOWN_FIELD, format!("unknown field; {hint}"));
+            Entry { doc: self.doc, path, value: () }.problem(problem);
         }
     }
 }
@@ -274,117 +291,22 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn syntax_problem(file: &Path, text: &str, error: &serde_yaml::Error) -> Problem {
-    let line = error.location().map(|at| at.line());
-    let typed = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
-    let hint = if typed.contains("memory:") { "; write the ledger as \"memory:\", in quotes" } else { "" };
     // The parser's own words name a place and a rule, never a value; a duplicate key is the exception, and is kept short.
     let said = error.to_string();
-    let said = if said.contains("duplicate entry") { "a field is given twice".to_string() } else { said };
-    Problem { file: file.to_path_buf(), line, path: String::new(), problem: format!("not valid YAML: {said}{hint}") }
-}
-
-/// The line on which the node at the end of `path` begins: that of its key, or of the list item.
-///
-/// The parser tells where it stands only when something fails. So a second reading walks down `path` and fails on purpose.
-fn line_of(text: &str, path: &[Step]) -> Option<usize> {
-    let error = Walk(path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    error.location().map(|at| at.line())
-}
-
-struct Walk<'p>(&'p [Step]);
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+    let problem = |line, code, problem| Problem { file: file.to_path_buf(), line, path: String::new(), problem, code };
+    let line = error.location().map(|at| at.line());
+    if said.contains("duplicate entry") {
+        let second = second_of_a_pair(text).or(line);
+        return problem(second, fault::DUPLICATE_FIELD, "not valid YAML: a field is given twice".into());
     }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the place that is looked for")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((Step::Key(name), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
-        while let Some(found) = map.next_key_seed(Named { name, stop: rest.is_empty() })? {
-            if found {
-                map.next_value_seed(Walk(rest))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some((Step::Item(place), rest)) = self.0.split_first() else { return Err(A::Error::custom("here")) };
-        for _ in 0..*place {
-            seq.next_element::<IgnoredAny>()?;
-        }
-        seq.next_element_seed(Walk(rest))?;
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-}
-
-struct Named<'p> {
-    name: &'p str,
-    stop: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Named<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Named<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
-        let found = key == self.name;
-        if found && self.stop { Err(E::custom("here")) } else { Ok(found) }
-    }
+    let typed = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+    let hint = if typed.contains("memory:") { "; write the ledger as \"memory:\", in quotes" } else { "" };
+    problem(line, fault::INVALID_YAML, format!("not valid YAML: {said}{hint}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(text: &str, path: &[&str]) -> Option<usize> {
-        let path: Vec<Step> =
-            path.iter().map(|step| step.parse().map_or_else(|_| Step::Key(step.to_string()), Step::Item)).collect();
-        line_of(text, &path)
-    }
-
-    #[test]
-    fn a_line_is_found_in_every_style_of_yaml() {
-        let text = "# head\na: 1\nb:\n  c: x\n  d: [p,\n      q]\ne: { f: 1,\n  g: { h: 2 } }\n\"k\":\n  - one\n  - two: |\n      text\n    x: 1\n";
-        for (path, expected) in [
-            (&["a"][..], 2),
-            (&["b"], 3),
-            (&["b", "c"], 4),
-            (&["b", "d"], 5),
-            (&["b", "d", "0"], 5),
-            (&["b", "d", "1"], 6),
-            (&["e", "f"], 7),
-            (&["e", "g", "h"], 8),
-            (&["k", "0"], 10),
-            (&["k", "1", "x"], 13),
-        ] {
-            assert_eq!(line(text, path), Some(expected), "{path:?}");
-        }
-    }
 
     #[test]
     fn distance_counts_edits() {

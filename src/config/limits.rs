@@ -56,4 +56,10 @@ limits! {
     ledger_ms = 250, 10..=30_000;
     /// Connections to a Redis ledger.
     ledger_connections = 2, 1..=256;
+    /// Replicas of a Redis ledger that must have a hold before its call goes out.
+    ledger_wait_replicas = 0, 0..=16;
+    /// How long the files of the journal are kept, in days; 0: there is none.
+    journal_days = 62, 0..=3660;
+    /// A file of the journal that has become so large is followed by another one.
+    journal_file_bytes = 64 * MIB, MIB..=1024 * 1024 * MIB;
 }

@@ -3,9 +3,12 @@
 //! Every problem is reported at once, each with file, line and path. Secrets are only ever referred to, and no message
 //! shows the value of one. A reload compares two [`Settings`], which never change once they are made.
 
+mod alerts;
 mod build;
+pub mod fault;
 mod file;
 mod limits;
+mod lines;
 pub mod settings;
 mod values;
 
@@ -14,7 +17,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
-pub use settings::{AdminSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles};
+pub use settings::{
+    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles,
+    WebhookSettings,
+};
 
 /// The config that commands look for when they are not told of another.
 pub const DEFAULT_FILE: &str = "loopers.yaml";
@@ -30,6 +36,8 @@ pub struct Problem {
     pub path: String,
     /// What is wrong, and what to write instead.
     pub problem: String,
+    /// What kind of mistake it is: one of [`fault`].
+    pub code: &'static str,
 }
 
 impl fmt::Display for Problem {
@@ -78,7 +86,7 @@ pub fn environment(name: &str) -> Option<OsString> {
 /// What the settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve: every secret has to be there.
+    /// To serve: every secret has to be there, except a provider's key, which its requests may bring.
     Serve,
     /// To work on the books: the keys of providers and the admin token are not looked up, for an operator's shell need
     /// not have them.
@@ -94,6 +102,7 @@ pub fn load(path: &Path, environment: Environment<'_>, purpose: Purpose) -> Resu
             line: None,
             path: String::new(),
             problem: format!("cannot be read: {error}"),
+            code: fault::CONFIG_UNREADABLE,
         }])),
     }
 }
@@ -101,6 +110,12 @@ pub fn load(path: &Path, environment: Environment<'_>, purpose: Purpose) -> Resu
 /// Checks the text of a config file.
 pub fn parse(path: &Path, text: &str, environment: Environment<'_>, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
     build::build(path, text, environment, purpose)
+}
+
+/// The line of a field such as `providers.openai.key` in the text of a config; where it is not there, that of the nearest
+/// section around it. `None` when not even that is there.
+pub fn line_of(text: &str, field: &str) -> Option<usize> {
+    lines::of_field(text, field)
 }
 
 /// What holds without a config file: `file:loopers.db`, the built-in prices, and OpenAI with the key of `OPENAI_API_KEY`

@@ -22,6 +22,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Where the books are.
     pub ledger: LedgerUrl,
+    /// The folder in which a gateway keeps what must outlive it: what it knows of the ledger, and its journal.
+    pub state: PathBuf,
     /// The zone of the five windows.
     pub calendar: Calendar,
     /// The zone's name.
@@ -36,6 +38,10 @@ pub struct Settings {
     pub expose_headers: bool,
     /// TLS for `listen`, if it is wanted.
     pub tls: Option<TlsFiles>,
+    /// Who is told of budgets that fill up.
+    pub alerts: AlertSettings,
+    /// The files that all this was read from: the config and its price tables.
+    pub sources: Vec<PathBuf>,
 }
 
 /// The control plane.
@@ -45,6 +51,52 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// What `/admin` routes ask for. Without one they all answer 403.
     pub token: Option<Secret>,
+}
+
+/// Who is told of budgets that fill up, of cuts, and of a ledger that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertSettings {
+    /// The receivers.
+    pub webhooks: Vec<WebhookSettings>,
+    /// Per cent of a limit at which there is an alert.
+    pub thresholds: Vec<u64>,
+    /// Alerts that may wait for one receiver.
+    pub queue: usize,
+    /// How often one is sent until the receiver takes it.
+    pub tries: u64,
+    /// The longest wait for a receiver's answer.
+    pub timeout: Duration,
+}
+
+/// One receiver.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// Where alerts are sent. Its path may be a secret.
+    pub url: BaseUrl,
+    /// In which shape.
+    pub format: AlertFormat,
+    /// What they are signed with.
+    pub secret: Option<Secret>,
+}
+
+impl fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookSettings")
+            .field("name", &self.name)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The shape of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertFormat {
+    /// An object of Loopers' own.
+    Json,
+    /// What Slack's incoming webhooks take.
+    Slack,
 }
 
 /// Where the books are.
@@ -130,6 +182,11 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
+    /// Reads `http://HOST` or `https://HOST`, perhaps with a port and a path. The error says what is wrong, and repeats nothing.
+    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+        super::values::base_url(text)
+    }
+
     /// The value of the `Host` header: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

@@ -131,10 +131,8 @@ fn secrets_are_references_and_never_shown() {
     for (reference, problem) in [
         (SECRET, "must not stand in this file"),
         ("", "must not stand in this file"),
-        ("env:NOT_SET", "NOT_SET is not set"),
         ("env:", "the name of an environment variable"),
         ("env:sk-very-secret-0123456789", "the name of an environment variable"),
-        ("env:EMPTY", "EMPTY is empty"),
         ("env:BROKEN", "line break"),
         ("file:missing", "cannot be read"),
         ("file:two", "line break"),
@@ -170,7 +168,7 @@ fn a_secret_typed_in_the_wrong_place_is_not_shown() {
 fn text_that_is_not_yaml_names_the_line() {
     for (text, start) in [
         ("listen: a\n  admin: b\n", "loopers.yaml:2: not valid YAML"),
-        ("listen: a\nlisten: b\n", "loopers.yaml:1: not valid YAML: a field is given twice"),
+        ("listen: a\nlisten: b\n", "loopers.yaml:2: not valid YAML: a field is given twice"),
         ("listen: [\n", "loopers.yaml:"),
         ("ledger: memory:\n", "loopers.yaml:1: not valid YAML"),
         ("- a\n", "loopers.yaml: must be a section"),
@@ -255,6 +253,28 @@ fn doubts_are_warnings() {
 }
 
 #[test]
+fn the_region_of_openai_is_that_of_its_host_or_named() {
+    let region = |provider: &str| {
+        let settings = good(&format!("providers: {{ {provider} }}"));
+        let (_, provider) = settings.providers.into_iter().next().unwrap();
+        provider.options.region
+    };
+    for (provider, want) in [
+        ("openai: {}", None),
+        ("openai: { base_url: \"https://eu.api.openai.com\" }", Some("eu")),
+        ("openai: { base_url: \"https://us.api.openai.com\" }", Some("us")),
+        ("openai: { base_url: \"https://api.openai.com\", region: us }", Some("us")),
+        ("mine: { api: openai, base_url: \"https://eu.api.openai.com\" }", Some("eu")),
+        ("openai: { base_url: \"https://eu.api.openai.com.evil.test\" }", None),
+        ("azure: { base_url: \"https://x.openai.azure.com\", region: swedencentral }", Some("swedencentral")),
+    ] {
+        assert_eq!(region(provider).as_deref(), want, "{provider}");
+    }
+    let found = bad("providers: { openai: { region: europe } }");
+    assert!(found[0].contains("providers.openai.region: must be one of us, eu"), "{found:?}");
+}
+
+#[test]
 fn combinations_that_cannot_work_are_refused() {
     for (text, start) in [
         ("listen: 0.0.0.0:9090", "loopers.yaml: listen: port 9090 is also that of admin.listen"),
@@ -286,4 +306,45 @@ fn work_on_the_books_needs_no_secrets() {
     assert!(settings.admin.token.is_none() && settings.providers["openai"].key.is_none());
     assert!(parse(Path::new("l.yaml"), "admin: { token: hunter2 }", &world, Purpose::Books).is_err());
     assert!(parse(Path::new("l.yaml"), "ledger: env:NOT_SET", &world, Purpose::Books).is_err());
+}
+
+#[test]
+fn a_provider_whose_key_is_not_set_stops_no_other() {
+    let text = "providers:\n  openai: { key: env:OPENAI_API_KEY }\n  gemini:\n    key: env:NOT_SET\n  mistral: { key: env:EMPTY }\n";
+    let loaded = parse(Path::new("l.yaml"), text, &world, Purpose::Serve).unwrap();
+    let keyed = |name: &str| loaded.settings.providers[name].key.is_some();
+    assert_eq!(["openai", "gemini", "mistral"].map(keyed), [true, false, false]);
+    let shown: Vec<String> = loaded.warnings.iter().map(Problem::to_string).collect();
+    let start = "l.yaml:4: providers.gemini.key: environment variable NOT_SET is not set: calls to gemini must bring";
+    assert!(shown[0].starts_with(start) && shown[1].contains("EMPTY is empty"), "{shown:?}");
+    assert!(loaded.warnings.iter().all(|warning| warning.code == fault::MISSING_ENV));
+    // The admin token guards something: without it nothing starts.
+    for token in ["env:NOT_SET", "env:EMPTY"] {
+        let text = format!("admin: {{ token: {token} }}");
+        let found = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap_err().0;
+        assert_eq!((found.len(), found[0].code), (1, fault::MISSING_ENV), "{found:?}");
+    }
+}
+
+#[test]
+fn each_mistake_has_its_code() {
+    for (text, code) in [
+        ("lissen: x", fault::UNKNOWN_FIELD),
+        ("listen: a\nlisten: b", fault::DUPLICATE_FIELD),
+        ("listen: [", fault::INVALID_YAML),
+        ("listen: here", fault::INVALID_VALUE),
+        ("listen: 0.0.0.0:9090", fault::SAME_PORT),
+        ("ledger: mysql://x", fault::INVALID_LEDGER),
+        ("ledger: env:OPENAI_API_KEY", fault::INVALID_LEDGER),
+        ("ledger: env:NOT_SET", fault::MISSING_ENV),
+        ("ledger: \"redis://:p@h\"", fault::SECRET_IN_CONFIG),
+        ("providers: { openai: { key: sk-1 } }", fault::SECRET_IN_CONFIG),
+        ("providers: { openai: { key: env:BROKEN } }", fault::UNUSABLE_SECRET),
+        ("providers: { openai: { key: file:missing } }", fault::UNREADABLE_FILE),
+        ("providers: { openai: { base_url: api.openai.com } }", fault::INVALID_BASE_URL),
+        ("prices: [missing.yaml]", fault::UNREADABLE_FILE),
+    ] {
+        let found = parse(Path::new("l.yaml"), text, &world, Purpose::Serve).unwrap_err().0;
+        assert_eq!((found.len(), found[0].code), (1, code), "{text}: {found:?}");
+    }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::fault::{self, Fault};
 use super::settings::{BaseUrl, LedgerUrl, OnDisconnect};
 use super::{Environment, Purpose};
 use crate::provider::LimitField;
@@ -28,18 +29,18 @@ impl World<'_> {
     }
 
     /// A file that has to be there and readable.
-    pub fn readable(&self, text: &str) -> Result<PathBuf, String> {
+    pub fn readable(&self, text: &str) -> Result<PathBuf, Fault> {
         let path = self.path(text);
         match std::fs::File::open(&path).and_then(|file| file.metadata()) {
             Ok(meta) if meta.is_file() => Ok(path),
-            Ok(_) => Err(format!("{} is not a file", path.display())),
-            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+            Ok(_) => Err(unreadable(format!("{} is not a file", path.display()))),
+            Err(error) => Err(unreadable(format!("{} cannot be read: {error}", path.display()))),
         }
     }
 
     /// A secret: `env:NAME` or `file:PATH`. Anything else may be the secret itself and is not repeated. `None` when this
     /// purpose needs no secrets.
-    pub fn secret(&self, text: &str) -> Result<Option<Secret>, String> {
+    pub fn secret(&self, text: &str) -> Result<Option<Secret>, Fault> {
         if self.purpose == Purpose::Books && (text.starts_with("env:") || text.starts_with("file:")) {
             return Ok(None);
         }
@@ -48,40 +49,47 @@ impl World<'_> {
         } else if let Some(path) = text.strip_prefix("file:") {
             let path = self.path(path);
             let read = std::fs::read_to_string(&path);
-            let text = read.map_err(|error| format!("file {} cannot be read: {error}", path.display()))?;
+            let text = read.map_err(|error| unreadable(format!("file {} cannot be read: {error}", path.display())))?;
             let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
             (trimmed.to_string(), format!("file {}", path.display()))
         } else {
-            return Err("a secret must not stand in this file: write env:NAME or file:PATH".into());
+            let problem = "a secret must not stand in this file: write env:NAME or file:PATH";
+            return Err(Fault::new(fault::SECRET_IN_CONFIG, problem));
         };
         if found.is_empty() {
-            return Err(format!("{from} is empty"));
+            let code = if text.starts_with("env:") { fault::MISSING_ENV } else { fault::UNUSABLE_SECRET };
+            return Err(Fault::new(code, format!("{from} is empty")));
         }
         if !found.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
-            return Err(format!("{from} holds a line break, a blank or a character that no header can carry"));
+            let problem = format!("{from} holds a line break, a blank or a character that no header can carry");
+            return Err(Fault::new(fault::UNUSABLE_SECRET, problem));
         }
         Ok(Some(Secret::new(found)))
     }
 
-    fn variable(&self, name: &str) -> Result<String, String> {
+    fn variable(&self, name: &str) -> Result<String, Fault> {
         let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if name.is_empty() || !word {
             return Err("after `env:` goes the name of an environment variable, such as OPENAI_API_KEY".into());
         }
-        let value = (self.environment)(name).ok_or_else(|| format!("environment variable {name} is not set"))?;
-        value.into_string().map_err(|_| format!("environment variable {name} is not text"))
+        let value = (self.environment)(name)
+            .ok_or_else(|| Fault::new(fault::MISSING_ENV, format!("environment variable {name} is not set")))?;
+        let not_text = || Fault::new(fault::UNUSABLE_SECRET, format!("environment variable {name} is not text"));
+        value.into_string().map_err(|_| not_text())
     }
 
     /// The place of the books. A URL with a password in it has to come from the environment.
-    pub fn ledger(&self, text: &str) -> Result<LedgerUrl, String> {
+    pub fn ledger(&self, text: &str) -> Result<LedgerUrl, Fault> {
         if let Some(name) = text.strip_prefix("env:") {
-            return self.ledger_url(&self.variable(name)?).map_err(|e| format!("environment variable {name}: {e}"));
+            let wrong = |e: String| Fault::new(fault::INVALID_LEDGER, format!("environment variable {name}: {e}"));
+            return self.ledger_url(&self.variable(name)?).map_err(wrong);
         }
-        let url = self.ledger_url(text)?;
+        let url = self.ledger_url(text).map_err(|e| Fault::new(fault::INVALID_LEDGER, e))?;
         match &url {
             LedgerUrl::Redis(url) if url.contains('@') => {
-                Err("a password must not stand in this file: write env:NAME, and put the whole URL in that variable"
-                    .into())
+                let problem =
+                    "a password must not stand in this file: write env:NAME, and put the whole URL in that variable";
+                Err(Fault::new(fault::SECRET_IN_CONFIG, problem))
             }
             _ => Ok(url),
         }
@@ -101,6 +109,10 @@ impl World<'_> {
             _ => Err("must be file:PATH, \"memory:\", redis://HOST:PORT, rediss://… or redis-cluster://…".into()),
         }
     }
+}
+
+fn unreadable(problem: String) -> Fault {
+    Fault::new(fault::UNREADABLE_FILE, problem)
 }
 
 /// `address:port`.

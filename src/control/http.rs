@@ -34,7 +34,7 @@ pub struct AdminState {
     /// The books.
     pub ledger: Ledger,
     /// The prices in force, which a reload may replace: new keys may only name models that have one.
-    pub prices: ArcSwap<PriceTable>,
+    pub prices: Arc<ArcSwap<PriceTable>>,
     /// What `/admin` asks for.
     pub token: Option<Secret>,
     /// Where it listens; on a loopback address, only requests for a loopback host are heard.
@@ -49,12 +49,11 @@ impl AdminState {
     /// The state of a new listener.
     pub fn new(
         ledger: Ledger,
-        prices: Arc<PriceTable>,
+        prices: Arc<ArcSwap<PriceTable>>,
         token: Option<Secret>,
         listen: SocketAddr,
         draining: Arc<AtomicBool>,
     ) -> Self {
-        let prices = ArcSwap::from(prices);
         AdminState { ledger, prices, token, listen, draining, clock: Clock::System, readiness: Readiness::default() }
     }
 

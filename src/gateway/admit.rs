@@ -27,6 +27,8 @@ const IN_FLIGHT_TOKENS: u64 = 64;
 const IN_FLIGHT_PER_CENT: u64 = 5;
 /// Bodies above this are tokenized off the workers.
 const TOKENIZE_INLINE_BYTES_MAX: u64 = 4 * 1024;
+/// How long a call that does not fit waits for the settlements of calls that have just ended.
+const ENDINGS_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
 /// How often a reserve starts over when the key's record changes meanwhile.
 const ATTEMPTS_MAX: usize = 4;
 
@@ -111,6 +113,7 @@ pub async fn admit(
     call: &Arc<Call>,
 ) -> Result<Admitted, Denied> {
     let full = call.bound(call.input_max, call.output_max);
+    let ended = request.app.settler.ended_so_far();
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
     match taking.take(session, full, full).await? {
         Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
@@ -128,7 +131,11 @@ pub async fn admit(
         Overflow::Clamp => call.bound(input, call.output_min),
         Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
     };
-    match taking.take(session, least, most).await? {
+    let mut verdict = taking.take(session, least, most).await?;
+    if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least)) && has_ended(request.app, ended).await {
+        verdict = taking.take(session, least, most).await?;
+    }
+    match verdict {
         Ok((hold, held)) => Ok(admitted(request, call, input, hold, held, most, overflow == Overflow::Cut)),
         Err(refused) => Err(taking.refusal(refused, least).into()),
     }
@@ -150,10 +157,27 @@ fn is_budget(refused: &LedgerRefusal) -> bool {
     matches!(refused, LedgerRefusal::Budget(_) | LedgerRefusal::SessionBudget { .. })
 }
 
+/// True when only money that running calls hold keeps `least` from fitting.
+fn would_fit_at_rest(refused: &LedgerRefusal, least: Money) -> bool {
+    let (limit, spent) = match refused {
+        LedgerRefusal::Budget(budget) => (budget.limit, budget.spent),
+        LedgerRefusal::SessionBudget { limit, spent, .. } => (*limit, *spent),
+        _ => return false,
+    };
+    spent.checked_add(least).is_some_and(|sum| sum <= limit)
+}
+
+/// Whether a call has ended in the ledger since `ended` were counted. Those whose clients may have seen their end are waited for: whoever
+/// makes one call after the other must not be refused for what the one before still holds.
+async fn has_ended(app: &App, ended: u64) -> bool {
+    app.settler.earlier_endings(tokio::time::Instant::now() + ENDINGS_PATIENCE).await;
+    app.settler.ended_so_far() != ended
+}
+
 fn ledger_down(error: &LedgerError) -> Refusal {
     metrics::ledger_up(false);
     log::error!("a call was refused: {error}");
-    Refusal::ledger_unavailable()
+    Refusal::from_ledger_error(error)
 }
 
 /// Tokens to allow for beyond `tokens` that were counted.
@@ -278,6 +302,8 @@ impl Taking<'_, '_> {
 
     fn refusal(&self, refused: LedgerRefusal, requested: Money) -> Refusal {
         let session = self.session();
+        let named = session.as_ref().map(|session| &session.id);
+        self.request.app.notes.refused(&self.view.chain, named, &refused);
         Refusal::from_ledger(refused, requested, session.as_ref().map(|session| &*session.id))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::money::{ExactCost, Money};
+use crate::money::Money;
 use crate::pricing::{PriceTable, Usage};
 use crate::provider::{AnswerReader, Call, ErrorAnswer, Progress};
 
@@ -93,24 +93,9 @@ impl Meter {
         if let Some(reported) = self.reported {
             return reported;
         }
-        let reported = self.cost_of_usage(prices, provider);
+        let reported = self.reader.observed(false).cost(&self.call.price, prices, provider);
         self.reported = Some(reported);
         reported
-    }
-
-    fn cost_of_usage(&mut self, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
-        let observed = self.reader.observed(false);
-        let usage = observed.usage?;
-        let row = |model: Option<&str>| {
-            let named = model.and_then(|model| prices.for_model(provider, model));
-            // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
-            named.filter(|row| row.id != self.call.price.id).unwrap_or(&self.call.price)
-        };
-        let own = row(observed.model.as_deref()).cost_scaled(&usage, observed.tier, observed.thousandths);
-        let cost = observed.others.iter().fold(own.and(ExactCost::of(observed.fees)), |sum, line| {
-            sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))
-        });
-        Some((cost.rounded_up(), usage))
     }
 
     /// An upper bound of what was generated so far, for a provider that stops billing when it is dropped: the whole input bound and the output

@@ -9,8 +9,11 @@ use arc_swap::ArcSwap;
 use super::forward::Resolver;
 use super::running::Running;
 use super::settler::Settler;
+use super::trust::Trust;
+use crate::alerts::Notes;
 use crate::config::Settings;
 use crate::ledger::{KeyView, Ledger};
+use crate::observe::metrics;
 use crate::secret::KeyHash;
 
 /// The shared state of one gateway process.
@@ -25,8 +28,12 @@ pub struct App {
     pub settler: Arc<Settler>,
     /// Calls that hold money right now.
     pub running: Arc<Running>,
+    /// What the task that sends alerts is told.
+    pub notes: Arc<Notes>,
     /// Addresses of providers.
     pub resolver: Resolver,
+    /// Certificate authorities of providers that bring their own.
+    pub trust: Trust,
     /// Requests being served.
     pub in_flight: AtomicUsize,
     /// Bytes of request bodies in memory.
@@ -38,11 +45,15 @@ pub struct App {
 impl App {
     /// A gateway over a ledger.
     pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+        let notes = Arc::new(Notes::default());
+        metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {
             keys: KeyCache::new(size(settings.limits.key_cache)),
-            settler: Arc::new(Settler::default()),
+            settler: Arc::new(Settler::new(notes.clone())),
+            notes,
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
+            trust: Trust::default(),
             in_flight: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
             draining: Arc::new(AtomicBool::new(false)),
@@ -107,6 +118,11 @@ impl KeyCache {
             views.clear();
         }
         views.insert(view.hash, view);
+    }
+
+    /// Forgets every key: another ledger may be behind the same name.
+    pub fn forget_all(&self) {
+        self.views.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Forgets a key.

@@ -8,6 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::answer::CutReason;
 use super::refusal::Refusal;
 use super::{CUT, Ctx, admit};
+use crate::alerts::Cut;
 use crate::config::OnDisconnect;
 use crate::ledger::{Charge, Remaining};
 use crate::money::Money;
@@ -246,11 +247,18 @@ fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
     if gone {
         metrics::client_disconnect(provider);
     }
-    match (ctx.cut, stopped) {
-        (_, Some(stopped)) => metrics::cut(stopped.code),
-        (Some(CutReason::HoldReached), None) => metrics::cut("hold_reached"),
-        (Some(CutReason::Unreadable), None) => metrics::cut("unreadable"),
-        (None, None) => {}
+    let cut = match (ctx.cut, stopped) {
+        (_, Some(stopped)) => Some(stopped.code),
+        (Some(CutReason::HoldReached), None) => Some("hold_reached"),
+        (Some(CutReason::Unreadable), None) => Some("unreadable"),
+        (None, None) => None,
+    };
+    if let Some(reason) = cut {
+        metrics::cut(reason);
+        if let (Some(admitted), Some(call)) = (&ctx.admitted, &ctx.call) {
+            let chain = admitted.hold.at().chain.clone();
+            ctx.app.notes.cut(Cut { chain, reason, model: call.price.id.to_string() });
+        }
     }
     let prices = ctx.settings.prices.clone();
     if let (Some(meter), Some(call)) = (&mut ctx.meter, &ctx.call) {

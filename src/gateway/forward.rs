@@ -1,6 +1,7 @@
 //! Where a call is sent, and what its head looks like there.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -89,11 +90,17 @@ impl Resolver {
     }
 }
 
+/// Which of Pingora's pools a provider's connections go to: Pingora does not tell certificate authorities or protocols apart.
+fn pool(provider: &ProviderSettings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&provider.name, &provider.ca_file, provider.http2).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The peer of one call, with every time-out set.
-pub fn peer(address: SocketAddr, provider: &ProviderSettings, pool: u64) -> Box<HttpPeer> {
+pub fn peer(address: SocketAddr, provider: &ProviderSettings) -> Box<HttpPeer> {
     let mut peer = HttpPeer::new(address, provider.base_url.tls, provider.base_url.host.clone());
-    // Pingora's pool does not tell certificate authorities or protocols apart: each provider gets a pool of its own.
-    peer.group_key = pool;
+    peer.group_key = pool(provider);
     let options = &mut peer.options;
     // In cancel mode what came is counted by connection: calls must not share one.
     let may_share = provider.on_disconnect == OnDisconnect::Drain;

@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::{admit, intake};
 use crate::clock::rfc3339;
 use crate::config::Settings;
-use crate::ledger::{NodeStatus, SessionStatus, WindowStatus};
+use crate::ledger::{LedgerError, NodeStatus, SessionStatus, WindowStatus};
 use crate::money::Money;
 
 /// How long the readiness check waits for the ledger.
@@ -106,7 +106,7 @@ async fn budget(session: &Session, app: &Arc<App>, target: &str) -> Result<Value
     let target = intake::target(target).ok_or_else(Refusal::unknown_route)?;
     let credentials = intake::credentials(headers, &target)?;
     let view = admit::fresh_view(app, &credentials.key).await?;
-    let down = |_| Refusal::ledger_unavailable();
+    let down = |error: LedgerError| Refusal::from_ledger_error(&error);
     let mut levels = Vec::new();
     for id in &view.chain {
         levels.push(level(&app.ledger.status(id).await.map_err(down)?));

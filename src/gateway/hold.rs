@@ -21,13 +21,14 @@ pub struct Hold {
     taken: bool,
     sent: bool,
     settled: bool,
+    ending: Option<u64>,
 }
 
 impl Hold {
     /// Takes responsibility before the reserve is sent: if its answer is lost, the hold is released all the same.
     pub fn before_reserve(app: Arc<App>, at: HoldRef, provider: Arc<str>, model: Arc<str>) -> Hold {
         let at = Arc::new(at);
-        Hold { app, at, provider, model, granted: Money::ZERO, taken: false, sent: false, settled: false }
+        Hold { app, at, provider, model, granted: Money::ZERO, taken: false, sent: false, settled: false, ending: None }
     }
 
     /// The ledger holds `granted`.
@@ -62,6 +63,13 @@ impl Hold {
         &self.at
     }
 
+    /// The client is about to see the end of the call: who is refused from now on waits for this hold's settlement first.
+    pub fn ends(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(self.app.settler.announce());
+        }
+    }
+
     /// Ends the hold.
     pub fn settle(mut self, charge: Charge) {
         self.hand_over(charge);
@@ -69,6 +77,7 @@ impl Hold {
 
     fn hand_over(&mut self, charge: Charge) {
         self.settled = true;
+        self.ends();
         if self.taken {
             self.app.running.remove(&self.at.hold);
             metrics::hold_closed(self.granted);
@@ -79,6 +88,7 @@ impl Hold {
             provider: self.provider.clone(),
             model: self.model.clone(),
             taken: self.taken,
+            ending: self.ending.unwrap_or_default(),
         });
     }
 }

@@ -16,6 +16,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 const CHECK_FROM: Duration = Duration::from_millis(200);
 /// Calls asked about in one ledger operation.
 const CHECK_BATCH: usize = 256;
+/// How often the ledger as a whole is looked after: it must be usable again within two seconds of its return.
+const INSPECT_EVERY: Duration = Duration::from_millis(500);
 /// How often expired holds are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Expired holds charged in one step.
@@ -51,8 +53,33 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
     }
 }
 
+/// Looks after the ledger as a whole, for ever: lost books, and servers that may not be used, block every call; what an operator has
+/// accepted lets them go again.
+pub async fn guard(app: Arc<App>, ledger: Ledger) {
+    let mut tick = interval(INSPECT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut told, mut problem) = (false, None);
+    loop {
+        tick.tick().await;
+        let found = ledger.inspect(&|| app.keys.forget_all()).await.err();
+        metrics::ledger_up(found.is_none());
+        app.notes.ledger(found.is_none());
+        if found != problem {
+            match &found {
+                Some(error) => log::error!("no call goes out: {error}"),
+                None => log::warn!("the ledger is available again"),
+            }
+            problem = found;
+        }
+        // A journal begins with the records that are there: commands may have made them elsewhere.
+        if !told && problem.is_none() {
+            told = ledger.tell_all().await.inspect_err(|e| log::warn!("the journal lacks some records: {e}")).is_ok();
+        }
+    }
+}
+
 /// Charges expired holds in full, for ever: they belong to gateways that died.
-pub async fn sweep(ledger: Ledger) {
+pub async fn sweep(app: Arc<App>, ledger: Ledger) {
     let mut tick = interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -60,6 +87,7 @@ pub async fn sweep(ledger: Ledger) {
         match ledger.sweep(SWEEP_BATCH).await {
             Ok(swept) => {
                 metrics::ledger_up(true);
+                app.notes.ledger(true);
                 if swept.expired > 0 {
                     log::warn!(
                         "{} expired holds were charged in full: {} USD; `loopers holds list` shows them",
@@ -70,6 +98,7 @@ pub async fn sweep(ledger: Ledger) {
             }
             Err(error) => {
                 metrics::ledger_up(false);
+                app.notes.ledger(false);
                 log::warn!("expired holds could not be looked for: {error}");
             }
         }

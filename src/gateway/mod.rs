@@ -17,9 +17,12 @@ mod intake;
 mod keeper;
 mod link;
 mod refusal;
+mod reload;
 mod running;
 mod serve;
 mod settler;
+mod state;
+mod trust;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -41,7 +44,9 @@ use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
 
-pub use serve::{InProcess, open_ledger, run, start_in_process};
+pub use reload::Source;
+pub use serve::{InProcess, run, start_in_process};
+pub use state::open_ledger;
 
 /// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
 const CUT: ErrorType = ErrorType::Custom("loopers_cut");
@@ -179,8 +184,12 @@ impl ProxyHttp for Gateway {
         ctx.upstream_at = Some(Instant::now());
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
-        let pool = ctx.settings.providers.keys().position(|name| **name == *settings.name).unwrap_or(0);
-        Ok(forward::peer(address, settings, pool as u64))
+        let mut peer = forward::peer(address, settings);
+        if let Some(file) = &settings.ca_file {
+            let authorities = ctx.app.trust.authorities(file);
+            peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);
+        }
+        Ok(peer)
     }
 
     /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
@@ -309,6 +318,11 @@ impl ProxyHttp for Gateway {
         let emit = emit.freeze();
         if meter.is_stream() {
             ctx.tail.push(emit.clone(), session.body_bytes_sent());
+        }
+        if let Some(admitted) = &mut ctx.admitted
+            && (end || meter.finished())
+        {
+            admitted.hold.ends();
         }
         if end {
             ctx.complete = true;

@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 
 use crate::clock::{Millis, Window, rfc3339};
-use crate::ledger::{Level, Refusal as LedgerRefusal, State};
+use crate::ledger::{LedgerError, Level, Refusal as LedgerRefusal, State};
 use crate::money::Money;
 use crate::provider::{ErrorAnswer, ErrorReply, Provider, Reject, Route, openai};
 
@@ -107,6 +107,24 @@ impl Refusal {
         )
     }
 
+    /// The ledger's books were lost or rewound: nothing may be spent until an operator decides.
+    pub fn ledger_lost() -> Self {
+        Refusal::new(
+            503,
+            "ledger_lost",
+            "The budget ledger has lost books that this gateway has seen, so no call may go out.",
+            "The provider was not called. An operator must decide: loopers ledger status",
+        )
+    }
+
+    /// What a ledger that did not do its work means for the call.
+    pub fn from_ledger_error(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Lost(_) => Refusal::ledger_lost(),
+            _ => Refusal::ledger_unavailable(),
+        }
+    }
+
     /// The gateway is shutting down.
     pub fn draining() -> Self {
         Refusal::new(
@@ -114,6 +132,16 @@ impl Refusal {
             "draining",
             "This gateway is shutting down.",
             "Send the call again; another replica will take it.",
+        )
+    }
+
+    /// The gateway shut down while the call ran.
+    pub fn shut_down() -> Self {
+        Refusal::new(
+            503,
+            "draining",
+            "This gateway shut down before the answer ended.",
+            "Raise limits.drain_seconds in loopers.yaml to give running calls longer.",
         )
     }
 

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
@@ -18,6 +19,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -26,52 +28,24 @@ use super::Gateway;
 use super::app::App;
 use super::client::Front;
 use super::keeper;
-use crate::clock::Clock;
-use crate::config::{LedgerUrl, Settings};
+use super::refusal::Refusal;
+use super::reload::{self, Source};
+use super::state::{for_other_runtime, open_ledger};
+use crate::alerts;
+use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
-use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
-use crate::ledger::redis::{RedisLedger, RedisOptions};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
+use crate::ledger::embedded::Role;
+use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Opens the ledger of a config.
-pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    let calendar = settings.calendar.clone();
-    match &settings.ledger {
-        LedgerUrl::Redis(url) => {
-            let options = RedisOptions {
-                url: url.clone(),
-                calendar,
-                timeout: Duration::from_millis(settings.limits.ledger_ms),
-                time_offset_ms: Arc::new(AtomicI64::new(0)),
-                connections: super::app::size(settings.limits.ledger_connections),
-            };
-            RedisLedger::connect(options).await.map(Ledger::Redis)
-        }
-        LedgerUrl::File(path) => open_embedded(Some(path.clone()), settings, role),
-        LedgerUrl::Memory => open_embedded(None, settings, role),
-    }
-}
-
-fn open_embedded(path: Option<std::path::PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role })
-        .map(Ledger::Embedded)
-}
-
-/// The same ledger for another runtime: a Redis connection must not outlive the runtime that it was made on.
-fn for_other_runtime(ledger: &Ledger) -> Ledger {
-    match ledger {
-        Ledger::Redis(redis) => Ledger::Redis(redis.handle()),
-        Ledger::Embedded(embedded) => Ledger::Embedded(embedded.clone()),
-    }
-}
-
-/// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+/// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled. `source` reads the
+/// config again when it changes.
+pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     let core = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("loopers-core")
@@ -81,8 +55,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
     let app = App::new(settings, for_other_runtime(&ledger));
     let settings = app.settings.load_full();
+    app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
-    core.spawn(keeper::sweep(ledger.clone()));
+    core.spawn(keeper::sweep(app.clone(), ledger.clone()));
+    core.spawn(alerts::watch(app.notes.clone(), settings.alerts.clone(), ledger.clone()));
+    core.spawn(keeper::guard(app.clone(), ledger.clone()));
+    let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
+    core.spawn(reload::watch(app.clone(), prices.clone(), source));
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
@@ -94,7 +73,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Some(files) => data.add_tls_with_settings(&listen, None, tls(files)?),
     }
     server.add_service(data);
-    let mut admin = Service::new(String::from("admin"), Admin { state: admin_state(&app, &ledger) });
+    let mut admin = Service::new(String::from("admin"), Admin { state: admin_state(&app, &ledger, prices) });
     admin.threads = Some(1);
     admin.add_tcp(&settings.admin.listen.to_string());
     server.add_service(admin);
@@ -116,7 +95,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 fn server_conf(settings: &Settings) -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        grace_period_seconds: Some(settings.limits.drain_seconds),
+        // Only if the drainer hangs: it ends the process before.
+        grace_period_seconds: Some(settings.limits.drain_seconds + 2 * LAST_SETTLEMENTS.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
         upstream_keepalive_pool_size: 512,
@@ -140,10 +120,10 @@ fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
     Ok(tls)
 }
 
-fn admin_state(app: &Arc<App>, ledger: &Ledger) -> AdminState {
+fn admin_state(app: &Arc<App>, ledger: &Ledger, prices: Arc<ArcSwap<PriceTable>>) -> AdminState {
     let settings = app.settings.load();
     let (token, listen) = (settings.admin.token.clone(), settings.admin.listen);
-    AdminState::new(for_other_runtime(ledger), settings.prices.clone(), token, listen, app.draining.clone())
+    AdminState::new(for_other_runtime(ledger), prices, token, listen, app.draining.clone())
 }
 
 /// The end of every process: what is still owed to the ledger.
@@ -174,13 +154,42 @@ impl BackgroundService for Drainer {
             return;
         }
         self.app.draining.store(true, Ordering::Release);
-        log::info!("draining: {} requests in flight", self.app.in_flight.load(Ordering::Acquire));
-        while self.app.in_flight.load(Ordering::Acquire) > 0 {
+        let limit = Duration::from_secs(self.app.settings.load().limits.drain_seconds);
+        let in_flight = || self.app.in_flight.load(Ordering::Acquire);
+        log::info!("draining: {} requests in flight, which have {} seconds", in_flight(), limit.as_secs());
+        tokio::select! {
+            () = all_done(&self.app) => {}
+            () = sleep(limit) => log::warn!("{} calls are cut: the time to drain is over", in_flight()),
+            () = second_signal() => log::warn!("{} calls are cut: asked to stop a second time", in_flight()),
+        }
+        // Whoever is left gets an error that its SDK understands, and is settled like any cut call.
+        let until = Instant::now() + LAST_SETTLEMENTS;
+        while in_flight() > 0 && Instant::now() < until {
+            for (_, switch) in self.app.running.older_than(Duration::ZERO) {
+                switch.cut(Refusal::shut_down());
+            }
             sleep(Duration::from_millis(20)).await;
         }
         finish(&self.app, &self.ledger).await;
         log::info!("drained");
         std::process::exit(0)
+    }
+}
+
+async fn all_done(app: &App) {
+    while app.in_flight.load(Ordering::Acquire) > 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// SIGTERM or SIGINT while draining. The server takes only the first one.
+async fn second_signal() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        },
+        _ => std::future::pending().await,
     }
 }
 
@@ -225,7 +234,9 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     let tasks = vec![
         tokio::spawn(accept(listener, front, watch)),
         tokio::spawn(keeper::watch(app.clone(), ledger.clone())),
-        tokio::spawn(keeper::sweep(ledger.clone())),
+        tokio::spawn(keeper::sweep(app.clone(), ledger.clone())),
+        tokio::spawn(alerts::watch(app.notes.clone(), app.settings.load().alerts.clone(), ledger.clone())),
+        tokio::spawn(keeper::guard(app.clone(), ledger.clone())),
     ];
     Ok(InProcess { address, app, ledger, tasks, _shutdown: shutdown })
 }

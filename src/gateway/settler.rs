@@ -1,6 +1,6 @@
 //! Ends holds, in the background, until the ledger has taken every settlement.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::alerts::Notes;
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
 use crate::money::Money;
 use crate::observe::metrics;
@@ -30,6 +31,15 @@ pub struct Job {
     pub model: Arc<str>,
     /// True when the hold is known to have been taken; false when only its reserve was sent.
     pub taken: bool,
+    /// Its place among the calls that end ([`Settler::announce`]).
+    pub ending: u64,
+}
+
+/// Calls whose end their clients may have seen and the ledger has not.
+#[derive(Default)]
+struct Endings {
+    next: u64,
+    open: BTreeSet<u64>,
 }
 
 /// Jobs that are with nobody.
@@ -59,9 +69,56 @@ pub struct Settler {
     wake: Notify,
     /// Jobs pushed and not yet applied.
     pending: AtomicUsize,
+    endings: Mutex<Endings>,
+    /// Rung when endings have reached the ledger.
+    ended: Notify,
+    /// Told of every charge.
+    notes: Arc<Notes>,
 }
 
 impl Settler {
+    /// An empty queue.
+    pub fn new(notes: Arc<Notes>) -> Self {
+        Settler { notes, ..Settler::default() }
+    }
+
+    /// A call is about to end: its client may see that before the ledger does. Returns its place, for [`Job::ending`].
+    pub fn announce(&self) -> u64 {
+        let mut endings = self.endings();
+        let place = endings.next;
+        endings.next += 1;
+        endings.open.insert(place);
+        place
+    }
+
+    /// Waits until the ledger knows of every call that was announced so far, or until `deadline`. False when none was open.
+    pub async fn earlier_endings(&self, deadline: Instant) -> bool {
+        let before = self.endings().next;
+        let mut waited = false;
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.endings().open.first().is_none_or(|first| *first >= before) {
+                return waited;
+            }
+            waited = true;
+            if timeout_at(deadline, ended).await.is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// How many calls have ended in the ledger so far.
+    pub fn ended_so_far(&self) -> u64 {
+        let endings = self.endings();
+        endings.next - endings.open.len() as u64
+    }
+
+    fn endings(&self) -> MutexGuard<'_, Endings> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes over a hold.
     pub fn push(&self, job: Job) {
         self.pending.fetch_add(1, Ordering::AcqRel);
@@ -138,17 +195,20 @@ impl InWork<'_> {
     /// Takes the ledger's answers, in the order of the jobs. What it did not take is sent again later.
     fn end(&mut self, results: Vec<Result<Settled, LedgerError>>, took: Duration) {
         let mut unavailable = 0;
+        let mut applied = Vec::with_capacity(results.len());
         for result in results {
             let Some(job) = self.jobs.pop_front() else { break };
             metrics::ledger("settle", took);
             match result {
                 Ok(settled) => {
                     report(&job, settled);
+                    self.settler.notes.charged(&job.at);
+                    applied.push(job.ending);
                     self.settler.pending.fetch_sub(1, Ordering::AcqRel);
                     metrics::unsettled(-1);
                     continue;
                 }
-                Err(LedgerError::Unavailable(reason)) => {
+                Err(LedgerError::Unavailable(reason) | LedgerError::Lost(reason)) => {
                     if unavailable == 0 {
                         metrics::ledger_up(false);
                         log::warn!("settlement of hold {} waits for the ledger: {reason}", job.at.hold);
@@ -159,6 +219,13 @@ impl InWork<'_> {
             }
             self.settler.queue().failed.push_back((Instant::now() + RETRY_AFTER, job));
         }
+        {
+            let mut endings = self.settler.endings();
+            for ending in &applied {
+                endings.open.remove(ending);
+            }
+        }
+        self.settler.ended.notify_waiters();
         if unavailable > 1 {
             log::warn!("and {} more settlements wait for the ledger", unavailable - 1);
         }
@@ -215,7 +282,7 @@ mod tests {
 
     fn job(chain: Vec<NodeId>) -> Job {
         let at = Arc::new(HoldRef { hold: HoldId::random().unwrap(), chain, session: None });
-        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false }
+        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false, ending: 0 }
     }
 
     fn ledger() -> Ledger {
@@ -242,6 +309,23 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), again).await.expect("it was not sent again");
         assert_eq!(settler.pending(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_earlier_endings_waits_for_no_later_one() {
+        let (settler, ledger) = (Settler::default(), ledger());
+        let far = Instant::now() + Duration::from_secs(600);
+        assert!(!settler.earlier_endings(far).await, "nothing was open");
+        let first = Job { ending: settler.announce(), ..job(vec!["k_1".into()]) };
+        let waits = settler.earlier_endings(far);
+        tokio::pin!(waits);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut waits).await.is_err(), "it is still open");
+        let later = settler.announce();
+        settler.push(first);
+        settler.settle_some(&ledger).await;
+        assert!(waits.await, "it had to wait");
+        assert_eq!((settler.ended_so_far(), later), (1, 1));
+        assert!(settler.earlier_endings(Instant::now() + Duration::from_millis(20)).await, "until the deadline");
     }
 
     #[test]

@@ -4,17 +4,24 @@
 //! in Rust over SQLite or memory. One behaviour suite and one independent model judge both.
 
 mod answers;
+pub mod durable;
 pub mod embedded;
+mod journalled;
 pub mod names;
 mod records;
 pub mod redis;
 pub mod rules;
+mod snapshot;
 
 pub use answers::*;
+pub use journalled::{Journalled, Recorder};
 pub use records::*;
+pub use snapshot::*;
 
 use std::sync::Arc;
 
+use crate::clock::Millis;
+use crate::money::Money;
 use crate::secret::KeyHash;
 
 /// Why the ledger did not do what it was asked to.
@@ -23,6 +30,9 @@ pub enum LedgerError {
     /// It did not answer, or answered something that cannot be trusted. The operation may or may not have happened.
     #[error("the ledger is not available: {0}")]
     Unavailable(String),
+    /// Its books are not those that this gateway has seen: they were lost, or are from before. An operator must decide.
+    #[error("the ledger's books are lost: {0}")]
+    Lost(String),
     /// There is no such key, team, session or hold.
     #[error("{0}")]
     NotFound(String),
@@ -38,6 +48,8 @@ pub enum Ledger {
     Redis(redis::RedisLedger),
     /// A file or memory in this process.
     Embedded(embedded::EmbeddedLedger),
+    /// One of the two, whose every change is written down.
+    Journalled(Journalled),
 }
 
 /// Passes one operation to the engine behind.
@@ -46,6 +58,18 @@ macro_rules! each {
         match $self {
             Ledger::Redis($engine) => $call,
             Ledger::Embedded($engine) => $call,
+            Ledger::Journalled($engine) => $call,
+        }
+    };
+}
+
+/// Passes one operation that changes nothing worth a line to the engine behind the journal, if there is one.
+macro_rules! unwritten {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Ledger::Redis($engine) => $call,
+            Ledger::Embedded($engine) => $call,
+            Ledger::Journalled(Journalled { books: $engine, .. }) => Box::pin(async move { $call }).await,
         }
     };
 }
@@ -66,14 +90,23 @@ impl Ledger {
         each!(self, engine => engine.settle_all(ends).await)
     }
 
+    /// Sets a mark in the tree of `chain`, which stays for a day. True for whoever set it, false when it was there: of any number of
+    /// gateways that ask, one is told so. A mark is the id of a hold that nobody takes, settled with nothing.
+    pub async fn mark(&self, chain: &[NodeId], name: &str) -> Result<bool, LedgerError> {
+        let at = HoldRef { hold: HoldId(format!("mark-{name}").into()), chain: chain.to_vec(), session: None };
+        let zero = Charge::Exact(Money::ZERO);
+        let settled: Result<Settled, LedgerError> = unwritten!(self, engine => engine.settle(&at, zero).await);
+        Ok(settled? == Settled::Unknown)
+    }
+
     /// Charges up to `most` expired holds in full.
     pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
-        each!(self, engine => engine.sweep(most).await)
+        unwritten!(self, engine => engine.sweep(most).await)
     }
 
     /// Whether running calls may go on, in the order asked.
     pub async fn standing(&self, holds: &[HoldRef]) -> Result<Vec<Standing>, LedgerError> {
-        each!(self, engine => engine.standing(holds).await)
+        unwritten!(self, engine => engine.standing(holds).await)
     }
 
     /// Finds a key by its hash. `None` when there is none.
@@ -93,12 +126,12 @@ impl Ledger {
 
     /// All keys and teams, oldest first.
     pub async fn nodes(&self) -> Result<Vec<Node>, LedgerError> {
-        each!(self, engine => engine.nodes().await)
+        unwritten!(self, engine => engine.nodes().await)
     }
 
     /// One key or team by id.
     pub async fn node(&self, id: &NodeId) -> Result<Option<Node>, LedgerError> {
-        each!(self, engine => engine.node(id).await)
+        unwritten!(self, engine => engine.node(id).await)
     }
 
     /// Changes a record; running calls and the next reserve see it.
@@ -108,12 +141,12 @@ impl Ledger {
 
     /// The books of a key or team.
     pub async fn status(&self, id: &NodeId) -> Result<NodeStatus, LedgerError> {
-        each!(self, engine => engine.status(id).await)
+        unwritten!(self, engine => engine.status(id).await)
     }
 
     /// The books of a session of a key. `None` when it made no call yet.
     pub async fn session(&self, key: &NodeId, session: &str) -> Result<Option<SessionStatus>, LedgerError> {
-        each!(self, engine => engine.session(key, session).await)
+        unwritten!(self, engine => engine.session(key, session).await)
     }
 
     /// Sets the state of a session of a key, also before its first call.
@@ -123,11 +156,58 @@ impl Ledger {
 
     /// Open and expired holds, at most `most`.
     pub async fn holds(&self, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
-        each!(self, engine => engine.holds(most).await)
+        unwritten!(self, engine => engine.holds(most).await)
     }
 
     /// A real hold and release on a budget of its own: succeeds only when the ledger can take money right now.
     pub async fn probe(&self) -> Result<(), LedgerError> {
-        each!(self, engine => engine.probe().await)
+        unwritten!(self, engine => engine.probe().await)
+    }
+
+    /// One key or team by id, and how often its record was changed.
+    pub async fn record(&self, id: &NodeId) -> Result<Option<(Node, u64)>, LedgerError> {
+        unwritten!(self, engine => engine.record(id).await)
+    }
+
+    /// Looks whether the books are still those that this gateway has seen, and its servers may be used; blocks every call if not, and
+    /// lets them go again when an operator has decided. `forget` is called before: what is remembered of keys counts no more.
+    pub async fn inspect(&self, forget: &(dyn Fn() + Sync)) -> Result<(), LedgerError> {
+        unwritten!(self, engine => engine.inspect(forget).await)
+    }
+
+    /// What the ledger says of its books as a whole.
+    pub async fn books(&self) -> Result<BooksStatus, LedgerError> {
+        unwritten!(self, engine => engine.books().await)
+    }
+
+    /// An operator takes the books as they are: gateways that had seen others go on with these.
+    pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
+        unwritten!(self, engine => engine.accept().await)
+    }
+
+    /// Writes whole books in the place of lost ones, and accepts them.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        unwritten!(self, engine => engine.restore(snapshot).await)
+    }
+
+    /// The time by which the ledger decides.
+    pub async fn time(&self) -> Result<Millis, LedgerError> {
+        unwritten!(self, engine => engine.time().await)
+    }
+
+    /// Writes down every key and team, where there is a journal.
+    pub async fn tell_all(&self) -> Result<(), LedgerError> {
+        match self {
+            Ledger::Journalled(journalled) => journalled.tell_all().await,
+            Ledger::Redis(_) | Ledger::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// The engine, without its journal.
+    pub fn engine(&self) -> &Ledger {
+        match self {
+            Ledger::Journalled(journalled) => journalled.books.engine(),
+            engine => engine,
+        }
     }
 }

@@ -5,12 +5,13 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `lp1:{root}:n:NODE` | hash | a key or team: `j` record as JSON without what follows, `m` = 1 once made, `v` revision, `s` state, `h` key hash, `x` expires_at (absent: never), `l` limits, `w` books |
+//! | `lp1:{root}:n:NODE` | hash | a key or team: `j` record as JSON without what follows, `m` = 1 once made, `v` revision, `s` state, `h` key hash, `x` expires_at (absent: never), `l` limits, `w` books; in a root also `b` the books' name and `gWRITER` a gateway's mark |
 //! | `lp1:{root}:m` | set | ids of the tree's nodes |
 //! | `lp1:{root}:h:HOLD` | string | a hold; with a time to live once it has ended |
 //! | `lp1:{root}:d` | sorted set | open holds by `expires_at` |
 //! | `lp1:{root}:e` | sorted set | expired holds by the time at which they are forgotten |
 //! | `lp1:{root}:s:KEY:SESSION` | string | a session; with a time to live while no hold is open |
+//! | `lp1:books` | hash | the ledger as a whole: `id`, `gen` when an operator last accepted it, `lost` and `at` while it is blocked |
 //! | `lp1:trees` | set | the roots of all trees |
 //! | `lp1:id:NODE` | string | the chain of a node: ids joined with commas, itself first, its root last |
 //! | `lp1:hash:HASH` | string | the chain of the key with this hash. Counts only if the key's own `h` agrees |
@@ -30,6 +31,11 @@ pub const PREFIX: &str = "lp1:";
 
 /// The root of the tree that only [`super::Ledger::probe`] uses. No node id looks like it.
 pub const PROBE: &str = "probe";
+
+/// The ledger as a whole.
+pub fn books() -> String {
+    format!("{PREFIX}books")
+}
 
 /// The set of the roots of all trees.
 pub fn trees() -> String {

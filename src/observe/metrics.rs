@@ -2,7 +2,7 @@
 //!
 //! Money is counted in whole nano-dollars and printed as an exact decimal: no float ever adds up money.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result, TextEncoder,
 };
 
+use crate::clock::Window;
+use crate::ledger::Level;
 use crate::money::Money;
 
 /// From 50 microseconds to 2.5 seconds: the gateway's own work, and a ledger that is well or not.
@@ -24,6 +26,8 @@ const FAST_SECONDS: &[f64] = &[
 /// From 50 milliseconds to 5 minutes: how long models think before their first word.
 const SLOW_SECONDS: &[f64] =
     &[0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0];
+
+const PRICES_AT: &str = "When the prices in force were read from their source.";
 
 /// `None` only if a name or label below were invalid: metrics then stay silent, and calls go on. A test reads every one.
 static METRICS: LazyLock<Option<Metrics>> = LazyLock::new(|| Metrics::new().ok());
@@ -41,6 +45,11 @@ struct Metrics {
     cuts: IntCounterVec,
     tokens: IntCounterVec,
     odd_usage: IntCounterVec,
+    reloads: IntCounterVec,
+    alerts: IntCounterVec,
+    alerts_dropped: IntCounterVec,
+    budget_used: GaugeVec,
+    prices_at: IntGauge,
     disconnects: IntCounterVec,
     overhead: Histogram,
     ledger: HistogramVec,
@@ -69,6 +78,16 @@ impl Metrics {
             refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"])?,
             cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"])?,
             tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"])?,
+            alerts: counter(
+                r,
+                "alerts_total",
+                "Alerts sent, by receiver: delivered or failed.",
+                &["webhook", "result"],
+            )?,
+            alerts_dropped: counter(r, "alerts_dropped_total", "Alerts that did not fit a queue.", &["queue"])?,
+            budget_used: registered(r, budget_used_gauge()?)?,
+            prices_at: registered(r, IntGauge::new("loopers_price_table_timestamp_seconds", PRICES_AT)?)?,
+            reloads: counter(r, "config_reloads_total", "Reloads of the config: taken or refused.", &["result"])?,
             odd_usage: counter(r, "odd_usage_total", "Answers whose usage report made no sense.", &["provider"])?,
             disconnects: counter(r, "client_disconnects_total", "Clients that left in mid-call.", &["provider"])?,
             overhead: registered(r, Histogram::with_opts(overhead)?)?,
@@ -90,6 +109,11 @@ impl Metrics {
 fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+fn budget_used_gauge() -> Result<GaugeVec> {
+    let help = "The most that is used of any budget of that level in its current window; 1 is the limit.";
+    GaugeVec::new(Opts::new("loopers_budget_used_ratio_max", help), &["level", "window"])
 }
 
 fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
@@ -263,6 +287,39 @@ pub fn ledger_up(up: bool) {
     });
 }
 
+/// The config was read again: `taken`, or `refused`.
+pub fn config_reload(result: &str) {
+    with(|m| m.reloads.with_label_values(&[result]).inc());
+}
+
+/// An alert was `delivered` to a receiver, or `failed` in all its tries.
+pub fn alert_sent(webhook: &str, result: &str) {
+    with(|m| m.alerts.with_label_values(&[webhook, result]).inc());
+}
+
+/// An alert did not fit: `notes` between calls and watcher, or the `queue` of a receiver.
+pub fn alert_dropped(queue: &str) {
+    with(|m| m.alerts_dropped.with_label_values(&[queue]).inc());
+}
+
+/// The most that is used of any budget, by level and window, in millionths. What is not named is at nothing.
+pub fn budget_used(most: &HashMap<(&str, &str), u64>) {
+    with(|m| {
+        for level in [Level::Key, Level::Team] {
+            for window in Window::ALL {
+                let used = most.get(&(level.name(), window.name())).copied().unwrap_or(0);
+                let ratio = f64::from(u32::try_from(used).unwrap_or(u32::MAX)) / 1e6;
+                m.budget_used.with_label_values(&[level.name(), window.name()]).set(ratio);
+            }
+        }
+    });
+}
+
+/// When the prices in force were read from their source, as seconds since 1970.
+pub fn prices_at(seconds: i64) {
+    with(|m| m.prices_at.set(seconds));
+}
+
 /// An answer's usage report made no sense.
 pub fn odd_usage(provider: &str) {
     with(|m| {
@@ -320,6 +377,11 @@ mod tests {
         client_disconnect("openai");
         ledger_up(true);
         odd_usage("openai");
+        config_reload("taken");
+        alert_sent("ops", "delivered");
+        alert_dropped("queue");
+        budget_used(&HashMap::from([(("key", "daily"), 750_000)]));
+        prices_at(1_700_000_000);
         let text = render();
         for line in [
             "loopers_requests_total{outcome=\"ok\",provider=\"openai\",route=\"chat_completions\"} 1",
@@ -337,6 +399,12 @@ mod tests {
             "loopers_streams_open 1",
             "loopers_client_disconnects_total{provider=\"openai\"} 1",
             "loopers_ledger_up 1",
+            "loopers_config_reloads_total{result=\"taken\"} 1",
+            "loopers_alerts_total{result=\"delivered\",webhook=\"ops\"} 1",
+            "loopers_alerts_dropped_total{queue=\"queue\"} 1",
+            "loopers_budget_used_ratio_max{level=\"key\",window=\"daily\"} 0.75",
+            "loopers_budget_used_ratio_max{level=\"team\",window=\"daily\"} 0",
+            "loopers_price_table_timestamp_seconds 1700000000",
             concat!("loopers_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");

@@ -7,7 +7,7 @@ mod terms;
 use std::sync::Arc;
 
 use crate::clock::Millis;
-use crate::money::{ExactCost, Rate};
+use crate::money::{ExactCost, Money, Rate};
 
 pub use table::PriceTable;
 pub use terms::Terms;
@@ -215,6 +215,16 @@ impl ModelPrice {
     /// The factor of that name in thousandths; `None` where the model has none.
     pub fn multiplier(&self, name: &str) -> Option<u64> {
         self.multipliers.iter().find(|(known, _)| **known == *name).map(|(_, thousandths)| *thousandths)
+    }
+
+    /// What the table says that one use of a built-in tool costs at most, by the tool's name under `fees:`; zero where it says nothing.
+    pub fn listed_fee(&self, tool: &str) -> Money {
+        let rate = match tool {
+            "web_search" | "web_search_preview" => self.fees.web_search.and_then(|sizes| sizes.into_iter().max()),
+            "maps" => self.fees.maps,
+            _ => None,
+        };
+        rate.map_or(Money::ZERO, |rate| ExactCost::ZERO.plus(1, rate).rounded_up())
     }
 
     /// The exact cost of what was used.

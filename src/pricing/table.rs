@@ -18,7 +18,7 @@ use super::ModelPrice;
 use crate::clock::{Clock, Millis};
 use lines::{Node, Pairs};
 
-pub use notices::Notice;
+pub use notices::{About, Notice};
 
 /// The table that comes with the program, and its name in messages.
 const BUILTIN: (&str, &str) = ("conf/prices.yaml", include_str!("../../conf/prices.yaml"));
@@ -28,6 +28,7 @@ const BUILTIN: (&str, &str) = ("conf/prices.yaml", include_str!("../../conf/pric
 pub struct PriceTable {
     rows: BTreeMap<Arc<str>, Arc<ModelPrice>>,
     version: Arc<str>,
+    read_at: Option<Millis>,
 }
 
 /// One thing that is wrong in a price file.
@@ -92,9 +93,20 @@ impl PriceTable {
         self.rows.keys().filter_map(|id| id.split_once('/')).map(|(provider, _)| provider).collect()
     }
 
+    /// The latest day from which any of a provider's prices is known to hold, as `YYYY-MM-DD`: when somebody last looked.
+    pub fn looked_at(&self, provider: &str) -> Option<&str> {
+        let rows = self.rows.values().filter(|row| row.id.split_once('/').is_some_and(|(name, _)| name == provider));
+        rows.filter_map(|row| row.valid_from.as_deref()).max()
+    }
+
     /// The SHA-256 of what was read, in hex.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// When the newest of its files was made from its source, where one says so.
+    pub fn read_at(&self) -> Option<Millis> {
+        self.read_at
     }
 
     fn read(files: &[(&Path, &str)]) -> Result<PriceTable, Vec<PriceError>> {
@@ -104,6 +116,7 @@ impl PriceTable {
         for (path, text) in files {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
+            table.read_at = table.read_at.max(read_on(text));
             match read_file(path, text, &mut errors) {
                 Ok(rows) => table.rows.extend(rows),
                 Err(error) => errors.push(error),
@@ -119,6 +132,12 @@ impl PriceTable {
             .into();
         if errors.is_empty() { Ok(table) } else { Err(errors) }
     }
+}
+
+/// The day that the import wrote at the head of its file, as `# read: 2026-11-23`.
+fn read_on(text: &str) -> Option<Millis> {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    head.filter_map(|line| line.strip_prefix("# read: ")).find_map(|day| extras::start_of(day.trim()))
 }
 
 type Rows = BTreeMap<Arc<str>, Arc<ModelPrice>>;

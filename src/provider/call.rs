@@ -63,11 +63,6 @@ pub trait CallBody: Send + Sync {
     fn repeats_prompt(&self) -> bool {
         false
     }
-
-    /// What one use of each built-in tool costs that the request may start.
-    fn tool_fees(&self) -> &[(&'static str, Money)] {
-        &[]
-    }
 }
 
 impl Call {

@@ -171,6 +171,11 @@ impl Output {
         self.prose().fold(0, |sum: u64, text| sum.saturating_add(text.words())) > visible
     }
 
+    /// True when a report of `visible` tokens is not true although no public tokenizer can tell: the prose has twice as many words.
+    pub fn belies(&self, visible: u64) -> bool {
+        self.tokenizer.is_none() && self.has_more_words_than(visible.saturating_mul(2))
+    }
+
     /// The tokens of the prose, when a report of `visible` tokens is below the fewest that can spell it and so not true.
     pub fn more_than_reported(&mut self, visible: u64) -> Option<u64> {
         let tokenizer = self.tokenizer?;

@@ -1,12 +1,14 @@
 //! An answer on its way through: cut into events in any split of its bytes, metered, and let through or stopped.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use super::ErrorAnswer;
 use super::output::Output;
 use super::skim::Skim;
-use crate::money::Money;
-use crate::pricing::{Tier, Usage};
+use crate::money::{ExactCost, Money};
+use crate::pricing::{ModelPrice, PriceTable, Tier, Usage};
 use crate::wire::sse::{self, Event};
 
 /// The largest answer, if it is no stream, that is kept and read with its texts. Of a larger one (embeddings, log
@@ -59,6 +61,8 @@ pub struct Observed {
     pub tier: Tier,
     /// The model that the answer names.
     pub model: Option<String>,
+    /// Which row to take where that model has none of its own, and the factor on it in thousandths: the global one for a data zone.
+    pub otherwise: Option<(String, u64)>,
     /// Every rate times this many thousandths: a region or mode that the answer names.
     pub thousandths: u64,
     /// What is billed beside tokens.
@@ -81,6 +85,7 @@ impl Default for Observed {
             usage: None,
             tier: Tier::Standard,
             model: None,
+            otherwise: None,
             thousandths: 1000,
             fees: Money::ZERO,
             others: Vec::new(),
@@ -89,6 +94,32 @@ impl Default for Observed {
             finished: false,
             error: false,
         }
+    }
+}
+
+impl Observed {
+    /// What the provider's own usage comes to, at the tier and the model that the answer names; `price` is the row that the call was
+    /// admitted with. `None` without usage.
+    pub fn cost(&self, price: &Arc<ModelPrice>, prices: &PriceTable, provider: &str) -> Option<(Money, Usage)> {
+        let usage = self.usage?;
+        let row = |model: Option<&str>| {
+            let named = model.and_then(|model| prices.for_model(provider, model));
+            // The row that the call was admitted with stays in force for it, also when its price has changed meanwhile.
+            named.filter(|row| row.id != price.id).unwrap_or(price).clone()
+        };
+        let has_row = |model: &str| prices.for_model(provider, model).is_some();
+        let (model, factor) = match (&self.model, &self.otherwise) {
+            (Some(model), Some((other, factor))) if !has_row(model) && has_row(other) => {
+                (Some(other.as_str()), *factor)
+            }
+            (model, _) => (model.as_deref(), 1000),
+        };
+        let thousandths = self.thousandths.saturating_mul(factor).div_ceil(1000);
+        let own = row(model).cost_scaled(&usage, self.tier, thousandths);
+        let cost = self.others.iter().fold(own.and(ExactCost::of(self.fees)), |sum, line| {
+            sum.and(row(line.model.as_deref()).cost_scaled(&line.usage, line.tier, line.thousandths))
+        });
+        Some((cost.rounded_up(), usage))
     }
 }
 

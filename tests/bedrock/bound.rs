@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
 
@@ -376,7 +376,14 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
 
 #[test]
 fn no_invoice_is_above_its_hold_and_each_is_charged_exactly() {
-    let cases = std::env::var("BEDROCK_CASES").ok().map_or(2_000, |cases| cases.parse().unwrap());
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let number = |name: &str, default: u32| {
+        std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}?")))
+    };
+    let (cases, seed) = (number("LOOPERS_BILL_CASES", 2_000), number("LOOPERS_BILL_SEED", 1));
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config { cases, failure_persistence: None, ..Config::default() }, rng);
     runner.run(&plans(), |plan| check(&plan)).unwrap();
+    println!("bedrock: {cases} cases from seed {seed}");
 }

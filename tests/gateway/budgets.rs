@@ -23,6 +23,18 @@ async fn b20_zero_means_nothing_and_absent_means_unlimited_only_when_said() {
     assert!(world.budget(&free).await["levels"][0]["windows"][0]["limit_usd"].is_null());
 }
 
+/// Each of these calls takes all the money that is left, and needs almost none of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_calls_one_after_the_other_is_never_refused_for_the_call_before() {
+    let world = World::plain().await;
+    let key = world.key(&["--daily", "0.5"]);
+    for call in 0..150 {
+        let body = with(ask_model("gpt-5.5", "tokens=9"), json!({ "stream": call % 2 == 0 }));
+        world.chat(&key, &body).await.expect(200);
+    }
+    world.assert_books_exact().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b20_amounts_that_are_not_plain_are_refused_loudly() {
     let world = World::plain().await;

@@ -4,26 +4,36 @@
 //! part of the promise they hold. `WORLD_LEDGER=file` runs everything that does not ask for an engine over `file:`,
 //! `RACE_REPEATS` and `MIXED_CALLS` set how long the two big ones go on.
 
+// Other test crates use parts of it that this one does not.
+#[allow(dead_code)]
 mod support;
 
 mod admission;
+mod alerts;
 mod answers;
 mod bodies;
 mod bound;
 mod bound_json;
 mod budgets;
+mod compatible;
+mod denied;
 mod endpoints;
 mod faults;
 mod framing;
 mod hangups;
 mod http2;
 mod key_sources;
+mod kills;
 mod mixed;
 mod prices;
 mod race;
 mod refusals;
+mod reload;
 mod routes;
 mod sessions;
+mod shutdown;
+mod six_providers;
 mod smuggling;
 mod streams;
+mod trust;
 mod usage;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use loopers::clock::{Calendar, Clock, Millis};
 use loopers::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
-use loopers::ledger::redis::{RedisLedger, RedisOptions};
+use loopers::ledger::redis::{Memory, RedisLedger, RedisOptions};
 use loopers::ledger::{Ledger, LedgerError};
 use tempfile::TempDir;
 
@@ -146,13 +146,24 @@ async fn connect(home: &Home, time: &Time, zone: &str) -> Result<Ledger, LedgerE
                 timeout: Duration::from_secs(30),
                 time_offset_ms: Arc::clone(offset),
                 connections: 2,
+                wait_replicas: 0,
+                memory: Some(memory()?),
             };
-            Ok(Ledger::Redis(RedisLedger::connect(options).await?))
+            let ledger = RedisLedger::connect(options).await?;
+            ledger.inspect(&|| ()).await?;
+            Ok(Ledger::Redis(ledger))
         }
         (Home::File(dir), Time::Manual(clock)) => embedded(Some(dir.path().join("ledger.db")), calendar, clock),
         (Home::Memory, Time::Manual(clock)) => embedded(None, calendar, clock),
         _ => Err(LedgerError::Unavailable("a store with another one's clock".into())),
     }
+}
+
+/// Each handle is a gateway of its own, which compares the books with what it has seen: here they are always the same.
+fn memory() -> Result<Memory, LedgerError> {
+    let writer = loopers::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))?;
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("mark-{writer}.json"));
+    Ok(Memory { writer, file })
 }
 
 fn embedded(path: Option<PathBuf>, calendar: Calendar, clock: &Clock) -> Result<Ledger, LedgerError> {

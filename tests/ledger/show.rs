@@ -125,6 +125,7 @@ pub fn error(error: &LedgerError) -> String {
     match error {
         LedgerError::NotFound(_) => "error: not found".into(),
         LedgerError::Conflict(_) => "error: conflict".into(),
+        LedgerError::Lost(why) => format!("LOST: {why}"),
         LedgerError::Unavailable(why) => format!("UNAVAILABLE: {why}"),
     }
 }

@@ -270,7 +270,7 @@ async fn b24_strange_session_ids_do_not_meet(mut lab: Lab) -> Result<()> {
                 same(id, settled, loopers::ledger::Settled::Applied { charged: nano(10), held: nano(10) })?;
             }
             Ok(other) => anyhow::bail!("{id:?}: {other:?}"),
-            Err(LedgerError::Unavailable(why)) => anyhow::bail!("{id:?}: {why}"),
+            Err(LedgerError::Unavailable(why) | LedgerError::Lost(why)) => anyhow::bail!("{id:?}: {why}"),
             Err(LedgerError::NotFound(_) | LedgerError::Conflict(_)) => {}
         }
         same(id, lab.window("bot", Window::Daily).await?, (taken, 0))?;

@@ -19,6 +19,31 @@ struct Case {
     cost: Option<u64>,
 }
 
+/// Every metered route, with the forms that its answers have.
+const ROUTES: [(&str, &str, &str); 21] = [
+    ("openai", "/chat/completions", ".json"),
+    ("openai", "/chat/completions", ".sse"),
+    ("openai", "/v1/responses", ".json"),
+    ("openai", "/v1/responses", ".sse"),
+    ("openai", "/v1/completions", ".json"),
+    ("openai", "/v1/completions", ".sse"),
+    ("openai", "/embeddings", ".json"),
+    ("azure", "/g/chat/completions", ".json"),
+    ("azure", "/g/chat/completions", ".sse"),
+    ("azure", "/v1/chat/completions", ".json"),
+    ("azure", "/v1/chat/completions", ".sse"),
+    ("azure", "/responses", ".json"),
+    ("azure", "/responses", ".sse"),
+    ("azure", "/g/completions", ".json"),
+    ("azure", "/g/completions", ".sse"),
+    ("azure", "/embeddings", ".json"),
+    ("mistral", "/chat/completions", ".json"),
+    ("mistral", "/chat/completions", ".sse"),
+    ("mistral", "/fim/completions", ".json"),
+    ("mistral", "/fim/completions", ".sse"),
+    ("mistral", "/embeddings", ".json"),
+];
+
 const AZURE: &str = "/openai/deployments/g/chat/completions?api-version=2024-10-21";
 
 fn case(file: &'static str, cost: u64) -> Case {
@@ -60,7 +85,7 @@ impl Case {
     }
 }
 
-/// gpt-4o: 2,500 nano-dollars an input token, 1,250 a cached one, 10,000 an output token.
+/// The data stays in Europe, where gpt-5.6-sol costs a tenth more. gpt-4o: 2,500 nano-dollars an input token, 1,250 a cached one, 10,000 an output token.
 fn openai() -> Vec<Case> {
     let search = json!({"tools": [{"type": "web_search"}]});
     let code = json!({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]});
@@ -68,9 +93,9 @@ fn openai() -> Vec<Case> {
         // 36 − 16 = 20 input, 16 cached: 20 × 2,500 + 16 × 1,250 + 8 × 10,000 = 50,000 + 20,000 + 80,000.
         case("r_plain.sse", 150_000),
         case("r_plain.json", 150_000),
-        // gpt-5.6-sol above 272,000: 8 in, 0.8 read, 10 written, 30 out. 300,000 − 100,000 − 150,000 = 50,000:
-        // 50,000 × 8,000 + 100,000 × 800 + 150,000 × 10,000 + 520 × 30,000 = 400 M + 80 M + 1,500 M + 15.6 M.
-        case("r_reasoning_long.sse", 1_995_600_000).with(json!({"model": "gpt-5.6-sol"})),
+        // gpt-5.6-sol above 272,000: 8 in, 0.8 read, 10 written, 30 out, and a tenth more. 300,000 − 100,000 − 150,000 = 50,000:
+        // 50,000 × 8,800 + 100,000 × 880 + 150,000 × 11,000 + 520 × 33,000 = 440 M + 88 M + 1,650 M + 17.16 M.
+        case("r_reasoning_long.sse", 2_195_160_000).with(json!({"model": "gpt-5.6-sol"})),
         // 80 × 2,500 + 17 × 10,000.
         case("r_function_call.sse", 370_000),
         // 9,000 × 2,500 + 40 × 10,000 = 22,900,000; two queries and one search at a cent each.
@@ -96,8 +121,15 @@ fn openai() -> Vec<Case> {
         case("c_scores.json", 4_500).with(json!({"echo": true, "max_tokens": 0, "logprobs": 1})),
         // 3 × 1,500 + 2 × 2,000.
         case("c_stream.sse", 8_500).with(json!({"stream_options": {"include_usage": true}})),
+        case("c_no_usage.sse", 0).unknown(),
         // 14 × 2,500 + 5 × 1,250 + 4 × 10,000.
         case("chat_plain.json", 81_250),
+        // The same tokens as above, by the other API.
+        case("chat_long.sse", 2_195_160_000)
+            .with(json!({"model": "gpt-5.6-sol", "stream_options": {"include_usage": true}})),
+        // gpt-5.6-sol with a tenth more: 4.4 in, 0.44 read, 5.5 written, 22 out. 3,000 − 1,024 − 1,900 = 76:
+        // 76 × 4,400 + 1,024 × 440 + 1,900 × 5,500 + 512 × 22,000 = 334,400 + 450,560 + 10,450,000 + 11,264,000.
+        case("chat_written.json", 22_498_960).with(json!({"model": "gpt-5.6-sol"})),
         // gpt-5 in flex: 0.625 and 5. 100 × 625 + 70 × 5,000.
         case("chat_flex.json", 412_500).with(json!({"model": "gpt-5", "service_tier": "flex"})).tier(Tier::Flex),
         // 8 × 20.
@@ -129,6 +161,17 @@ fn azure() -> Vec<Case> {
         case("a_gpt6_eu.json", 3_036_000).to(v1).with(json!({"model": "eu6"})),
         // The deployment was moved to gpt-5 (1.25 and 10), which is what is billed: 1,000 × 1,250 + 100 × 10,000.
         case("a_upgraded.json", 2_250_000),
+        // The same in the data zone, where gpt-5 has no row of its own: a tenth more. 1,000 × 1,375 + 100 × 11,000.
+        case("a_upgraded.json", 2_475_000).to(v1).with(json!({"model": "us"})),
+        // gpt-6-sol above 272,000 with 20 % for Europe: 4.8 in, 0.48 read, 6 written, 18 out. 300,000 − 100,000 − 150,000 = 50,000:
+        // 50,000 × 4,800 + 100,000 × 480 + 150,000 × 6,000 + 520 × 18,000 = 240 M + 48 M + 900 M + 9.36 M.
+        case("a_long.json", 1_197_360_000).to(v1).with(json!({"model": "eu6"})),
+        // gpt-5, of whose 70 tokens 64 are not shown: 100 × 1,250 + 70 × 10,000.
+        case("a_reasoning.sse", 825_000)
+            .to(v1)
+            .with(json!({"model": "five", "stream_options": {"include_usage": true}})),
+        // 20 × 2,500 + 16 × 1,250 + 8 × 10,000.
+        case("a_responses.json", 150_000).to("/openai/v1/responses").with(json!({"input": "x"})),
         // 36 × 2,500 + 8 × 10,000.
         case("a_responses.sse", 170_000).to("/openai/v1/responses").with(json!({"input": "x"})),
         // 800 × 20.
@@ -139,6 +182,10 @@ fn azure() -> Vec<Case> {
         case("a_completions.json", 22_500)
             .to("/openai/deployments/g/completions?api-version=2024-10-21")
             .with(json!({"prompt": "x"})),
+        // 3 × 2,500 + 2 × 10,000.
+        case("a_completions.sse", 27_500)
+            .to("/openai/deployments/g/completions?api-version=2024-10-21")
+            .with(json!({"prompt": "x", "stream_options": {"include_usage": true}})),
     ]
 }
 
@@ -195,6 +242,14 @@ fn cases() -> Vec<Case> {
 fn every_answer_cut_at_every_byte() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/openai_family");
     let all = cases();
+    for name in ["openai", "azure", "mistral"] {
+        assert!(all.iter().filter(|case| case.provider == name).count() >= 12, "{name}: a dozen cases");
+    }
+    let has = |route: &(&str, &str, &str)| {
+        all.iter().any(|case| case.provider == route.0 && case.target.contains(route.1) && case.file.ends_with(route.2))
+    };
+    let missing: Vec<_> = ROUTES.iter().filter(|route| !has(route)).collect();
+    assert!(missing.is_empty(), "no case of {missing:?}");
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name == "prices.yaml" || all.iter().any(|case| case.file == name), "{name}: a fixture without a case");

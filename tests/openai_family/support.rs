@@ -44,7 +44,9 @@ pub fn call(name: &str, target: &str, body: &Value) -> Result<Call, Reject> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let provider = provider(name);
     let route = provider.route(&Method::POST, path, query).unwrap_or_else(|| panic!("{target} is no route"));
-    let options = options();
+    // OpenAI keeps the data in Europe, which makes the models dearer that say so.
+    let region = (name == "openai").then(|| "eu".to_string());
+    let options = Options { region, ..options() };
     let reading = Reading { options: &options, ..Reading::plain(name, &PRICES) };
     let body = Bytes::from(body.to_string());
     provider.read(Request { query, ..Request::plain(route, path, body) }, &reading)
@@ -68,8 +70,5 @@ pub fn answer(name: &str, target: &str, call: &Call, status: u16, chunks: &[&[u8
 
 /// What the gateway charges for an answer, in nano-dollars: the model that the answer names, its tier and its fees.
 pub fn charged(name: &str, call: &Call, observed: &Observed) -> Option<u64> {
-    let usage = observed.usage?;
-    let named = observed.model.as_deref().and_then(|model| PRICES.for_model(name, model));
-    let cost = named.unwrap_or(&call.price).cost_scaled(&usage, observed.tier, observed.thousandths);
-    Some(cost.rounded_up().saturating_add(observed.fees).nano())
+    observed.cost(&call.price, &PRICES, name).map(|(cost, _)| cost.nano())
 }

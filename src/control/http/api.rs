@@ -39,7 +39,11 @@ pub(super) async fn route(call: &Call<'_>, method: &Method, parts: &[&str]) -> O
         ["teams", rest @ ..] => teams(call, verb, rest).await,
         ["budgets", rest @ ..] => budgets(call, verb, rest).await,
         ["holds", rest @ ..] => holds(call, verb, rest).await,
-        ["kill"] if verb == "POST" => Some(stop(call, State::Killed).await),
+        ["ledger"] if verb == "GET" => Some(ops::ledger_status(&call.state.ledger).await.map(|view| ok(&view))),
+        ["ledger", "accept"] if verb == "POST" => {
+            Some(ops::ledger_accept(&call.state.ledger).await.map(|view| ok(&view)))
+        }
+        ["kill"] if verb == "POST" => Some(kill(call).await),
         ["resume"] if verb == "POST" => Some(stop(call, State::Active).await),
         _ => None,
     }
@@ -129,16 +133,23 @@ struct Stop {
     all: bool,
 }
 
+async fn kill(call: &Call<'_>) -> Answer {
+    ops::kill(&call.state.ledger, &target(call)?).await.map(|killed| ok(&killed))
+}
+
 async fn stop(call: &Call<'_>, state: State) -> Answer {
-    let target = match call.read::<Stop>()? {
+    ops::set_state(&call.state.ledger, &target(call)?, state).await.map(|changed| ok(&changed))
+}
+
+fn target(call: &Call<'_>) -> Result<Target, OpError> {
+    Ok(match call.read::<Stop>()? {
         Stop { target: Some(name), session: None, key: None, all: false } => Target::Node(name),
         Stop { target: None, session: Some(id), key, all: false } => Target::Session { id, key },
         Stop { target: None, session: None, key: None, all: true } => Target::All,
         _ => {
             return Err(OpError::invalid("say exactly one of target, session (perhaps with key) and all"));
         }
-    };
-    ops::set_state(&call.state.ledger, &target, state).await.map(|changed| ok(&changed))
+    })
 }
 
 fn ok(value: &impl serde::Serialize) -> Response<Vec<u8>> {

@@ -60,7 +60,7 @@ impl std::error::Error for OpError {}
 impl From<LedgerError> for OpError {
     fn from(error: LedgerError) -> Self {
         let kind = match error {
-            LedgerError::Unavailable(_) => Kind::Unavailable,
+            LedgerError::Unavailable(_) | LedgerError::Lost(_) => Kind::Unavailable,
             LedgerError::NotFound(_) => Kind::NotFound,
             LedgerError::Conflict(_) => Kind::Conflict,
         };

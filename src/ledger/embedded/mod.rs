@@ -10,6 +10,7 @@ mod cache;
 mod codec;
 mod file;
 mod memory;
+mod restore;
 mod schema;
 mod store;
 mod time;
@@ -18,15 +19,15 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::clock::{Calendar, Clock};
+use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
 use super::{
-    Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus, Reserve,
-    SessionStatus, Settled, Standing, State, Sweep, TeamRecord, Verdict,
+    BooksStatus, Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus,
+    Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
 };
 
 use books::Books;
@@ -66,6 +67,22 @@ pub struct EmbeddedLedger {
 enum Engine {
     Memory(Box<Mutex<Books<MemoryStore>>>),
     File(Writer),
+}
+
+/// What a ledger file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// Whether a gateway runs on it.
+    pub claimed: bool,
+    /// The latest time that any of its budgets has seen; `None` before the first call.
+    pub latest: Option<Millis>,
+}
+
+/// Reads a whole ledger file and checks what decides about money. Makes an empty one where there is none.
+pub fn inspect(path: &Path) -> Result<Inspected, LedgerError> {
+    let path = schema::place(path)?;
+    let latest = schema::verify(&schema::connect(&path)?)?;
+    Ok(Inspected { claimed: writer::is_claimed(&path)?, latest: (latest > 0).then_some(latest) })
 }
 
 /// Does one operation on the books, wherever they are kept.
@@ -188,6 +205,38 @@ impl EmbeddedLedger {
     /// See [`super::Ledger::holds`].
     pub async fn holds(&self, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
         on!(self, writes: true, |books| books.holds(most))
+    }
+
+    /// See [`super::Ledger::record`].
+    pub async fn record(&self, id: &NodeId) -> Result<Option<(Node, u64)>, LedgerError> {
+        let id = id.clone();
+        on!(self, writes: false, |books| books.record(&id))
+    }
+
+    /// See [`super::Ledger::inspect`]: the file is claimed by this gateway, and durable before it answers.
+    pub async fn inspect(&self, _forget: &(dyn Fn() + Sync)) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    /// See [`super::Ledger::books`].
+    pub async fn books(&self) -> Result<BooksStatus, LedgerError> {
+        Ok(BooksStatus::default())
+    }
+
+    /// See [`super::Ledger::accept`].
+    pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
+        Err(LedgerError::Conflict("the books of a file are never in doubt: there is nothing to accept".into()))
+    }
+
+    /// See [`super::Ledger::restore`]: only into a ledger without keys.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        let snapshot = snapshot.clone();
+        on!(self, writes: true, |books| books.restore(&snapshot))
+    }
+
+    /// See [`super::Ledger::time`].
+    pub async fn time(&self) -> Result<Millis, LedgerError> {
+        on!(self, writes: false, |books| Ok(books.time()))
     }
 
     /// See [`super::Ledger::probe`]: two steps, each of them on the disk before the next.

@@ -107,6 +107,22 @@ fn gone() -> LedgerError {
     LedgerError::Unavailable("the ledger has stopped".into())
 }
 
+/// Whether a gateway has the file right now. Asks for its lock for an instant, and shared, so that two who ask do not meet.
+pub fn is_claimed(path: &Path) -> Result<bool, LedgerError> {
+    let lock = schema::beside(path, ".lock");
+    let cannot = |e: std::io::Error| LedgerError::Unavailable(format!("{} cannot be locked ({e})", lock.display()));
+    let file = match File::options().read(true).open(&lock) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(cannot(e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(cannot(e)),
+    }
+}
+
 /// Claims a file for one gateway. The system frees the claim when the process ends, however it ends.
 fn claim(path: &Path) -> Result<File, LedgerError> {
     let lock = schema::beside(path, ".lock");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use ::redis::{Value, cmd};
 
 use super::calls::level_of;
-use super::directory::{not_found, read_record};
+use super::directory::{new_books, not_found, read_record};
 use super::reply::{self, Words};
 use super::script::{CREATE, Call, DUE, SESSION, STATUS};
 use super::{RedisLedger, shape};
@@ -218,6 +218,7 @@ impl RedisLedger {
         let call = Call::new(&CREATE, vec![names.node(&view.key.id), names.members()]).arg(view.key.id.as_str());
         let call = call.arg("v").arg(view.revision).arg("s").arg(State::Active.name()).arg("h").arg(&*hash);
         let call = call.arg("l").bytes(&limits).arg("w").bytes(&shape::EMPTY_BOOKS).arg("m").arg("1");
+        let call = call.arg("b").arg(new_books()?);
         // EXISTS means that another gateway was first.
         self.call(&call).await.map(drop)
     }

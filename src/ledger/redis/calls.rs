@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ::redis::{Pipeline, Value};
+use ::redis::Pipeline;
 
+use super::guard::Claim;
 use super::link::RedisFault;
 use super::reply::{self, Words};
 use super::script::{Call, RESERVE, SETTLE, STANDING};
@@ -39,6 +40,7 @@ impl RedisLedger {
         keys.push(tree.hold(&ask.hold));
         keys.push(tree.open());
         keys.extend(chain_keys(&tree, &view.chain, session.map(|session| &*session.id)));
+        let (root, claim) = self.claim_of(&view.chain)?;
         let most = countable(ask.most);
         let least = countable(ask.least).min(most);
         let mut call = Call::new(&RESERVE, keys)
@@ -50,28 +52,51 @@ impl RedisLedger {
             .arg(most)
             .arg(ask.ttl_ms.min(TTL_MS_MAX))
             .arg(shape::place(&view.chain, session.map(|session| &*session.id)))
-            .arg(shape::short_note(&ask.note));
+            .arg(shape::short_note(&ask.note))
+            .arg(&*claim.field)
+            .bytes(&claim.known);
         if let Some(session) = session {
             let most = Money::COUNTER_MAX;
             let budget = session.budget.map_or(shape::NONE, |budget| budget.min(most).nano());
             let steps = session.steps.map_or(shape::NONE, |steps| steps.min(most.nano()));
             call = call.arg(budget).arg(steps);
         }
-        let text = reply::text(self.framed(&call).await?)?;
-        verdict(ask, Words::new(&text))
+        let text = reply::text(self.framed_as(&call, true).await?)?;
+        verdict(ask, Words::new(self.noted(root, &claim, &text)?))
     }
 
     /// See [`crate::ledger::Ledger::settle`].
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        settled(at, self.timed(&ending(at, Ending::Charged(charge))?).await?)
+        let (root, claim) = self.claim_of(&at.chain)?;
+        let reply = self.timed_confirmed(&ending(at, Ending::Charged(charge), &claim)?).await?;
+        settled(at, self.noted(root, &claim, &reply::text(reply)?)?)
+    }
+
+    /// The root of a chain, and what this gateway knows of its tree.
+    fn claim_of<'a>(&self, chain: &'a [NodeId]) -> Result<(&'a NodeId, Claim), LedgerError> {
+        let root = chain.last().ok_or_else(no_chain)?;
+        Ok((root, self.claim(root)?))
+    }
+
+    /// A reply without the mark that may follow it, which is remembered; an error if this gateway knows better than the books.
+    fn noted<'a>(&self, root: &NodeId, claim: &Claim, reply: &'a str) -> Result<&'a str, LedgerError> {
+        let Some(guard) = &self.guard else { return Ok(reply) };
+        if let Some(found) = reply.strip_prefix("LOST ") {
+            return Err(guard.contradicted(claim, root, found));
+        }
+        let Some((reply, mark)) = reply.split_once(" / ") else { return Ok(reply) };
+        let mut words = Words::new(mark);
+        let (books, count) = (words.word()?, words.number()?);
+        guard.note(claim, root, books, count);
+        words.end(reply)
     }
 
     /// See [`crate::ledger::Ledger::settle_all`]: one write to a standalone server.
     pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
-        let calls: Result<Vec<Call<'_>>, LedgerError> =
-            ends.iter().map(|(at, charge)| ending(at, Ending::Charged(*charge))).collect();
-        let done = match calls {
-            Ok(calls) if !self.link.is_cluster() => self.settle_together(ends, &calls).await,
+        let claims: Result<Vec<(&NodeId, Claim)>, LedgerError> =
+            ends.iter().map(|(at, _)| self.claim_of(&at.chain)).collect();
+        let done = match claims {
+            Ok(claims) if !self.link.is_cluster() => self.settle_together(ends, &claims).await,
             // The holds of a Cluster live on many servers, and one that cannot be sent is not to stop the others.
             _ => {
                 let one = |ledger: RedisLedger, (at, charge): (Arc<HoldRef>, Charge)| async move {
@@ -86,18 +111,28 @@ impl RedisLedger {
     async fn settle_together(
         &self,
         ends: &[(Arc<HoldRef>, Charge)],
-        calls: &[Call<'_>],
+        claims: &[(&NodeId, Claim)],
     ) -> Result<Vec<Result<Settled, LedgerError>>, LedgerError> {
         let offset = self.frames.offset().to_string();
-        let mut commands = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            commands.add_command(call.command(&[offset.as_bytes()], false));
+        let deadline = self.link.deadline();
+        let mut commands = Pipeline::with_capacity(ends.len() + 1);
+        for ((at, charge), (_, claim)) in ends.iter().zip(claims) {
+            commands.add_command(ending(at, Ending::Charged(*charge), claim)?.command(&[offset.as_bytes()], false));
         }
-        let replies = self.link.send_all(&commands, self.link.deadline()).await?;
+        if self.wait_replicas > 0 {
+            commands.add_command(self.wait(deadline));
+        }
+        let replies = self.link.send_all(&commands, deadline).await?;
+        if let Some(replicas) = replies.get(ends.len()) {
+            self.enough(replicas)?;
+        }
         let mut done = Vec::with_capacity(ends.len());
-        for ((at, charge), reply) in ends.iter().zip(replies) {
+        for (((at, charge), (root, claim)), reply) in ends.iter().zip(claims).zip(replies) {
             done.push(match reply.extract_error().map_err(|error| RedisFault::from(&error)) {
-                Ok(reply) => settled(at, reply),
+                Ok(reply) => {
+                    let text = reply::text(reply);
+                    text.and_then(|text| settled(at, self.noted(root, claim, &text)?))
+                }
                 Err(RedisFault::NoScript) => self.settle(at, *charge).await,
                 Err(fault) => Err(fault.into()),
             });
@@ -107,8 +142,9 @@ impl RedisLedger {
 
     /// Charges one hold in full if it is due: how much, or `None` when it was not.
     pub(super) async fn expire(&self, hold: &HoldInfo) -> Result<Option<Money>, LedgerError> {
-        let reply = reply::text(self.timed(&ending(&hold.at, Ending::Expired)?).await?)?;
-        let mut words = Words::new(&reply);
+        let (root, claim) = self.claim_of(&hold.at.chain)?;
+        let reply = reply::text(self.timed(&ending(&hold.at, Ending::Expired, &claim)?).await?)?;
+        let mut words = Words::new(self.noted(root, &claim, &reply)?);
         match words.word()? {
             "APPLIED" => {
                 let (charged, _held) = (words.money()?, words.money()?);
@@ -132,11 +168,18 @@ impl RedisLedger {
         holds.iter().map(|hold| stands(hold, &words)).collect()
     }
 
+    /// Compares one tree with what is known of it.
+    pub(super) async fn ask_tree(self, root: NodeId) -> Result<(), LedgerError> {
+        let nodes = vec![Tree::of(&root).node(&root)];
+        self.ask_standing(StandingCall { root, nodes, sessions: Vec::new() }).await.map(drop)
+    }
+
     async fn ask_standing(self, ask: StandingCall) -> Result<Vec<(String, Word)>, LedgerError> {
         let keys: Vec<String> = ask.nodes.iter().chain(&ask.sessions).cloned().collect();
-        let call = Call::new(&STANDING, keys).arg(ask.nodes.len() as u64);
+        let claim = self.claim(&ask.root)?;
+        let call = Call::new(&STANDING, keys).arg(ask.nodes.len() as u64).arg(&*claim.field).bytes(&claim.known);
         let text = reply::text(self.framed(&call).await?)?;
-        let mut words = Words::new(&text);
+        let mut words = Words::new(self.noted(&ask.root, &claim, &text)?);
         if words.word()? != "STANDING" {
             return Err(words.bad());
         }
@@ -149,7 +192,7 @@ impl RedisLedger {
 }
 
 /// The call that ends a hold.
-fn ending(at: &HoldRef, ending: Ending) -> Result<Call<'_>, LedgerError> {
+fn ending<'a>(at: &'a HoldRef, ending: Ending, claim: &'a Claim) -> Result<Call<'a>, LedgerError> {
     let tree = tree_of(&at.chain)?;
     let session = at.session.as_deref();
     let mut keys = Vec::with_capacity(4 + at.chain.len());
@@ -165,13 +208,14 @@ fn ending(at: &HoldRef, ending: Ending) -> Result<Call<'_>, LedgerError> {
         .arg(&*at.hold.0)
         .arg(mode)
         .arg(cost)
-        .arg(shape::place(&at.chain, session)))
+        .arg(shape::place(&at.chain, session))
+        .arg(&*claim.field)
+        .bytes(&claim.known))
 }
 
 /// Reads the reply of `lua/settle.lua` to a true settlement.
-fn settled(at: &HoldRef, reply: Value) -> Result<Settled, LedgerError> {
-    let reply = reply::text(reply)?;
-    let mut words = Words::new(&reply);
+fn settled(at: &HoldRef, reply: &str) -> Result<Settled, LedgerError> {
+    let mut words = Words::new(reply);
     match words.word()? {
         "APPLIED" => {
             let done = Settled::Applied { charged: words.money()?, held: words.money()? };
@@ -328,6 +372,7 @@ struct Asked {
 
 /// One call of `lua/standing.lua`; its first node is the root.
 struct StandingCall {
+    root: NodeId,
     nodes: Vec<String>,
     sessions: Vec<String>,
 }
@@ -342,21 +387,21 @@ impl Asked {
         }
     }
 
-    fn calls(mut self, root: &NodeId) -> Vec<StandingCall> {
-        let root = Tree::of(root).node(root);
+    fn calls(mut self, tree: &NodeId) -> Vec<StandingCall> {
+        let root = Tree::of(tree).node(tree);
         self.nodes.remove(&root);
         let nodes: Vec<String> = self.nodes.into_iter().collect();
         let sessions: Vec<String> = self.sessions.into_iter().collect();
         let mut calls: Vec<StandingCall> = Vec::new();
         let with_root = |more: &[String]| [std::slice::from_ref(&root), more].concat();
         for part in nodes.chunks(STANDING_KEYS) {
-            calls.push(StandingCall { nodes: with_root(part), sessions: Vec::new() });
+            calls.push(StandingCall { root: tree.clone(), nodes: with_root(part), sessions: Vec::new() });
         }
         for part in sessions.chunks(STANDING_KEYS) {
-            calls.push(StandingCall { nodes: with_root(&[]), sessions: part.to_vec() });
+            calls.push(StandingCall { root: tree.clone(), nodes: with_root(&[]), sessions: part.to_vec() });
         }
         if calls.is_empty() {
-            calls.push(StandingCall { nodes: with_root(&[]), sessions: Vec::new() });
+            calls.push(StandingCall { root: tree.clone(), nodes: with_root(&[]), sessions: Vec::new() });
         }
         calls
     }

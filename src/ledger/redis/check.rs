@@ -9,8 +9,19 @@ use crate::ledger::LedgerError;
 /// The oldest Redis that is supported. Valkey calls itself 7.2.4 or later.
 const OLDEST_MAJOR: u32 = 7;
 
-/// Checks every server behind `connection`: version, word size, mode, eviction; warns when nothing is persisted.
+/// Checks every server behind `connection` as [`fitting`] does; warns when nothing is persisted.
 pub(super) async fn servers(target: &Target, connection: &mut Connection) -> Result<(), LedgerError> {
+    fitting(target, connection).await?;
+    if !persisted(connection).await? {
+        log::warn!(
+            "the ledger's Redis persists nothing (no AOF, no RDB): a restart of it forgets every budget and key"
+        );
+    }
+    Ok(())
+}
+
+/// Checks every server behind `connection`: version, word size, mode, eviction.
+pub(super) async fn fitting(target: &Target, connection: &mut Connection) -> Result<(), LedgerError> {
     for info in ask(connection, cmd("INFO").arg("server")).await? {
         let info = reply::text(info)?;
         version(&info)?;
@@ -22,11 +33,6 @@ pub(super) async fn servers(target: &Target, connection: &mut Connection) -> Res
     for policy in policies(connection).await? {
         eviction(&policy)?;
     }
-    if !persisted(connection).await? {
-        log::warn!(
-            "the ledger's Redis persists nothing (no AOF, no RDB): a restart of it forgets every budget and key"
-        );
-    }
     Ok(())
 }
 
@@ -35,7 +41,7 @@ async fn ask(connection: &mut Connection, cmd: &Cmd) -> Result<Vec<Value>, Ledge
 }
 
 /// The value of a line `field:value` of an INFO reply.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
@@ -85,7 +91,8 @@ async fn policies(connection: &mut Connection) -> Result<Vec<String>, LedgerErro
     Ok(policies)
 }
 
-fn eviction(policy: &str) -> Result<(), LedgerError> {
+/// Only a server that throws nothing away may hold budgets.
+pub(super) fn eviction(policy: &str) -> Result<(), LedgerError> {
     if policy == "noeviction" {
         return Ok(());
     }
@@ -109,7 +116,7 @@ async fn persisted(connection: &mut Connection) -> Result<bool, LedgerError> {
 }
 
 /// A setting of every master, `None` where CONFIG is forbidden or hides it.
-async fn config(connection: &mut Connection, name: &str) -> Option<Vec<String>> {
+pub(super) async fn config(connection: &mut Connection, name: &str) -> Option<Vec<String>> {
     let replies = connection.send_to_masters(cmd("CONFIG").arg("GET").arg(name)).await.ok()?;
     replies.into_iter().map(setting).collect()
 }

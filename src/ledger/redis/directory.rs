@@ -14,13 +14,13 @@ use crate::secret::KeyHash;
 const FIELDS: [&str; 7] = ["j", "m", "v", "s", "h", "x", "l"];
 
 /// A node as it is stored.
-struct Loaded {
+pub(super) struct Loaded {
     /// The record, whole.
     node: Node,
     /// Counts its changes.
-    revision: u64,
+    pub(super) revision: u64,
     /// Its making was finished.
-    made: bool,
+    pub(super) made: bool,
 }
 
 /// A node to be made.
@@ -156,6 +156,10 @@ impl RedisLedger {
         if let Some(hash) = new.hash {
             call = call.arg("h").arg(hash);
         }
+        let books = if new.chain.len() == 1 { Some(new_books()?) } else { None };
+        if let Some(books) = &books {
+            call = call.arg("b").arg(&**books);
+        }
         if let Some(at) = new.expires_at {
             call = call.arg("x").arg(at.max(0).to_string());
         }
@@ -245,11 +249,14 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::key_by_hash`].
     pub async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyView>, LedgerError> {
+        if let Some(guard) = &self.guard {
+            guard.check()?;
+        }
         let hex = hash.hex();
         let pointer = reply::optional_text(self.command(cmd("GET").arg(names::hash(&hex))).await?)?;
-        let Some(pointer) = pointer else { return Ok(None) };
+        let Some(pointer) = pointer else { return self.still_there().await.map(|()| None) };
         let chain = shape::read_chain(&pointer)?;
-        let Some(loaded) = self.load_made(&chain).await? else { return Ok(None) };
+        let Some(loaded) = self.load_made(&chain).await? else { return self.still_there().await.map(|()| None) };
         match loaded.node {
             Node::Key(key) if key.hash == hex => {
                 Ok(Some(KeyView { hash: *hash, chain, revision: loaded.revision, key }))
@@ -290,6 +297,12 @@ impl RedisLedger {
         Ok(self.load_made(&chain).await?.map(|loaded| loaded.node))
     }
 
+    /// See [`crate::ledger::Ledger::record`].
+    pub async fn record(&self, id: &NodeId) -> Result<Option<(Node, u64)>, LedgerError> {
+        let Some(chain) = self.chain(id).await? else { return Ok(None) };
+        Ok(self.load_made(&chain).await?.map(|loaded| (loaded.node, loaded.revision)))
+    }
+
     /// See [`crate::ledger::Ledger::edit`].
     pub async fn edit(&self, id: &NodeId, edit: &Edit) -> Result<(), LedgerError> {
         let chain = self.made_chain(id).await?;
@@ -323,7 +336,7 @@ impl RedisLedger {
     }
 
     async fn edited(&self, id: &NodeId, call: &Call<'_>) -> Result<Option<String>, LedgerError> {
-        let text = reply::text(self.call(call).await?)?;
+        let text = reply::text(self.confirmed(call, &[], self.link.deadline()).await?)?;
         let mut words = Words::new(&text);
         match words.word()? {
             "DONE" => {
@@ -363,7 +376,7 @@ impl RedisLedger {
         Ok((owner.as_deref() == Some(id.as_str())).then_some(loaded))
     }
 
-    async fn load(&self, names: &Tree, id: &NodeId) -> Result<Option<Loaded>, LedgerError> {
+    pub(super) async fn load(&self, names: &Tree, id: &NodeId) -> Result<Option<Loaded>, LedgerError> {
         let [json, made, revision, state, hash, expires_at, limits] =
             reply::array(self.command(cmd("HMGET").arg(names.node(id)).arg(&FIELDS[..])).await?)?;
         let Some(json) = reply::optional_text(json)? else { return Ok(None) };
@@ -407,7 +420,7 @@ fn name_taken(new: &New<'_>) -> LedgerError {
     LedgerError::Conflict(format!("another {kind} is named `{}`", new.name))
 }
 
-fn to_json(record: &impl serde::Serialize) -> Result<String, LedgerError> {
+pub(super) fn to_json(record: &impl serde::Serialize) -> Result<String, LedgerError> {
     serde_json::to_string(record).map_err(|e| LedgerError::Conflict(format!("the record cannot be written: {e}")))
 }
 
@@ -416,7 +429,12 @@ fn tree_of(chain: &[NodeId]) -> Result<(Tree, &NodeId), LedgerError> {
     Ok((Tree::of(root), root))
 }
 
-fn chain_text(chain: &[NodeId]) -> String {
+/// A name for the books of a new tree: those that begin after a loss have another one.
+pub(super) fn new_books() -> Result<String, LedgerError> {
+    crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))
+}
+
+pub(super) fn chain_text(chain: &[NodeId]) -> String {
     chain.iter().map(NodeId::as_str).collect::<Vec<_>>().join(",")
 }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use ::redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::reply;
+use super::{check, reply};
 use crate::ledger::LedgerError;
 
 /// How long one attempt to connect may take. The operation that waits for it has its own, shorter limit.
@@ -59,9 +59,22 @@ impl Target {
         Ok(Target::Cluster(Box::new(client)))
     }
 
+    /// A new connection, to servers that may be entrusted with money.
+    async fn connect_checked(&self) -> Result<Connection, LedgerError> {
+        let mut connection = self.connect().await?;
+        // A server that was given another setting meanwhile is one that cannot be used now.
+        check::fitting(self, &mut connection).await.map_err(|e| LedgerError::Unavailable(e.to_string()))?;
+        Ok(connection)
+    }
+
     /// A new connection, on the runtime that runs this.
     pub(super) async fn connect(&self) -> Result<Connection, LedgerError> {
-        let made = match self {
+        self.open().await.map_err(|e| unavailable(&e))
+    }
+
+    /// The same, with the client's own words for what went wrong.
+    pub(super) async fn open(&self) -> Result<Connection, RedisError> {
+        match self {
             Target::Single(client) => {
                 // Every command has a limit of its own.
                 let config = AsyncConnectionConfig::new()
@@ -71,8 +84,7 @@ impl Target {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
             Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
-        };
-        made.map_err(|e| unavailable(&e))
+        }
     }
 
     /// True for a Cluster.
@@ -100,6 +112,17 @@ impl Connection {
         .extract_error()
     }
 
+    /// Sends a command without keys to the master that has `key`.
+    async fn send_to_master_of(&mut self, key: &str, cmd: &Cmd) -> Result<Value, RedisError> {
+        match self {
+            Connection::Single(_) => self.send(cmd).await,
+            Connection::Cluster(connection) => {
+                let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+                connection.route_command(cmd.clone(), RoutingInfo::SingleNode(route)).await?.extract_error()
+            }
+        }
+    }
+
     /// Sends one command to every master; one reply for each.
     pub(super) async fn send_to_masters(&mut self, cmd: &Cmd) -> Result<Vec<Value>, RedisError> {
         match self {
@@ -120,6 +143,10 @@ impl Connection {
 #[derive(Clone, Copy)]
 enum Request<'a> {
     One(&'a Cmd),
+    /// One command for the master that has a key.
+    MasterOf(&'a str, &'a Cmd),
+    /// One command for every master. Their replies come as a list.
+    Masters(&'a Cmd),
     /// Commands for one server. Their replies come as a list, in which one may be an error.
     Many(&'a Pipeline),
 }
@@ -128,6 +155,8 @@ impl Connection {
     async fn exchange(&mut self, request: Request<'_>) -> Result<Value, RedisError> {
         let commands = match request {
             Request::One(cmd) => return self.send(cmd).await,
+            Request::MasterOf(key, cmd) => return self.send_to_master_of(key, cmd).await,
+            Request::Masters(cmd) => return self.send_to_masters(cmd).await.map(Value::Array),
             Request::Many(commands) => commands,
         };
         let replies = match self {
@@ -166,6 +195,7 @@ pub(super) struct Link {
     timeout: Duration,
     slots: Arc<[Slot]>,
     next: AtomicUsize,
+    connects: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Link {
@@ -181,12 +211,27 @@ impl Link {
         // A Cluster connection has a socket to every node; one is enough.
         let count = if target.is_cluster() { 1 } else { connections.max(1) };
         let slots = (0..count).map(|_| Slot::default()).collect();
-        Link { target, timeout, slots, next: AtomicUsize::new(0) }
+        Link { target, timeout, slots, next: AtomicUsize::new(0), connects: Arc::default() }
     }
 
     /// A link of the same kind for another runtime.
     pub(super) fn another(&self) -> Self {
         Link::new(Arc::clone(&self.target), self.timeout, self.slots.len())
+    }
+
+    /// Where it leads.
+    pub(super) fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.target)
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed)
+    }
+
+    /// The time of one operation.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// When an operation that starts now must have ended.
@@ -205,6 +250,16 @@ impl Link {
     pub(super) async fn send_all(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, LedgerError> {
         let replies = reply::list(self.exchange(Request::Many(commands), deadline).await?)?;
         if replies.len() == commands.len() { Ok(replies) } else { Err(reply::unexpected("wrong number of replies")) }
+    }
+
+    /// Sends a command without keys to the master that has `key`.
+    pub(super) async fn ask_master_of(&self, key: &str, cmd: &Cmd, deadline: Instant) -> Result<Value, LedgerError> {
+        Ok(self.exchange(Request::MasterOf(key, cmd), deadline).await?)
+    }
+
+    /// Sends a command to every master; a reply for each.
+    pub(super) async fn ask_masters(&self, cmd: &Cmd, deadline: Instant) -> Result<Vec<Value>, LedgerError> {
+        reply::list(self.exchange(Request::Masters(cmd), deadline).await?)
     }
 
     /// True when the ledger is a Cluster.
@@ -259,13 +314,15 @@ impl Link {
         // A task of its own: it goes on when the operation that started it runs out of time, so that a server which is
         // slow to greet is reached all the same.
         let (slots, target) = (Arc::clone(&self.slots), Arc::clone(&self.target));
+        let connects = Arc::clone(&self.connects);
         let task = tokio::spawn(async move {
             let _guard = guard;
-            let connection = tokio::time::timeout(CONNECT_LIMIT, target.connect())
+            let connection = tokio::time::timeout(CONNECT_LIMIT, target.connect_checked())
                 .await
                 .map_err(|_| LedgerError::Unavailable("no connection in time".into()))??;
             let live = Arc::new(Live { connection, timeouts: AtomicU32::new(0) });
             slots[index].live.store(Some(Arc::clone(&live)));
+            connects.fetch_add(1, Ordering::Relaxed);
             Ok(live)
         });
         task.await.unwrap_or_else(|_| Err(LedgerError::Unavailable("the runtime is shutting down".into())))

@@ -1,25 +1,33 @@
 //! The Redis engine: every verb of `docs/LEDGER.md` is one Lua script in `lua/`, one atomic step in one hash slot.
 //!
 //! * `link`: connections, their loss and their deadline.
-//! * `check`: what a server must be before it is used.
+//! * `check`: what a server must be before it is used; [`facts`]: what it says of itself.
 //! * `script`: the verbs and how one is called.
 //! * `time`: the estimate of the server's time that a frame is made for.
 //! * `reply`, `shape`: strict reading of answers and of packed records.
 //! * `calls`: reserve, settle, standing.
 //! * `books`: status, sessions, holds, sweep, probe.
 //! * `directory`: keys and teams.
+//! * `guard`, `whole`: whether the books are still those that this gateway has seen.
+//! * `confirm`: replicas that must have a hold before its call goes out.
+//! * `restore`: books written anew.
 
 mod books;
 mod calls;
 mod check;
+mod confirm;
 mod directory;
+pub mod facts;
+mod guard;
 mod link;
 mod reply;
+mod restore;
 mod script;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod time;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,10 +38,12 @@ use ::redis::{Cmd, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use self::guard::Memory;
+use self::guard::{Claim, Guard};
 use self::link::{Link, RedisFault, Target};
 use self::script::Call;
 use self::time::Frames;
-use super::LedgerError;
+use super::{LedgerError, NodeId};
 use crate::clock::Calendar;
 
 /// How often a call is repeated with the frame of the time that the server told.
@@ -54,6 +64,10 @@ pub struct RedisOptions {
     pub time_offset_ms: Arc<AtomicI64>,
     /// Connections of each handle to a standalone server. A Cluster has one to each node.
     pub connections: usize,
+    /// Replicas that must have a hold before its call may go out; 0 for none.
+    pub wait_replicas: u64,
+    /// What a gateway remembers of the books. Without it, nothing is compared: commands of an operator must work on lost books.
+    pub memory: Option<Memory>,
 }
 
 impl RedisOptions {
@@ -65,6 +79,8 @@ impl RedisOptions {
             timeout: Duration::from_millis(250),
             time_offset_ms: Arc::default(),
             connections: 1,
+            wait_replicas: 0,
+            memory: None,
         }
     }
 }
@@ -86,6 +102,8 @@ pub struct RedisLedger {
     frames: Arc<Frames>,
     /// Where the next sweep goes on in the set of trees.
     sweep_cursor: Arc<AtomicU64>,
+    guard: Option<Arc<Guard>>,
+    wait_replicas: u64,
 }
 
 impl fmt::Debug for RedisLedger {
@@ -99,18 +117,38 @@ impl RedisLedger {
     ///
     /// The connection of the check is closed again: the ledger connects when it is first used, on the runtime that uses it.
     pub async fn connect(options: RedisOptions) -> Result<RedisLedger, LedgerError> {
-        let target = Arc::new(Target::parse(&options.url, options.timeout)?);
+        let ledger = RedisLedger::disconnected(&options)?;
+        ledger.check().await?;
+        Ok(ledger)
+    }
+
+    /// Checks that the server can be entrusted with money, over a connection that is closed again.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        let target = self.link.target();
         let checked = async { check::servers(&target, &mut target.connect().await?).await };
         // A check is several round trips, and a cold one may start with TLS.
-        let limit = options.timeout.saturating_mul(10);
+        let limit = self.link.timeout().saturating_mul(10);
         tokio::time::timeout(limit, checked)
             .await
-            .map_err(|_| LedgerError::Unavailable(format!("no answer within {} ms", limit.as_millis())))??;
+            .map_err(|_| LedgerError::Unavailable(format!("no answer within {} ms", limit.as_millis())))?
+    }
+
+    /// A ledger whose server nobody has asked anything yet. Each connection is checked before it is used.
+    pub fn disconnected(options: &RedisOptions) -> Result<RedisLedger, LedgerError> {
+        let target = Arc::new(Target::parse(&options.url, options.timeout)?);
+        let guard = options.memory.as_ref().map(Guard::open).transpose()?;
         Ok(RedisLedger {
             link: Arc::new(Link::new(target, options.timeout, options.connections)),
-            frames: Arc::new(Frames::new(options.calendar, options.time_offset_ms)),
+            frames: Arc::new(Frames::new(options.calendar.clone(), Arc::clone(&options.time_offset_ms))),
             sweep_cursor: Arc::default(),
+            guard: guard.map(Arc::new),
+            wait_replicas: options.wait_replicas,
         })
+    }
+
+    /// What this gateway knows of a tree; nothing without a memory.
+    fn claim(&self, root: &NodeId) -> Result<Claim, LedgerError> {
+        self.guard.as_ref().map_or_else(|| Ok(Claim::default()), |guard| guard.claim(root))
     }
 
     /// The same ledger with connections of its own, for another runtime. It connects when it is first used there.
@@ -136,14 +174,29 @@ impl RedisLedger {
         self.invoke(call, &[offset.as_bytes()], self.link.deadline()).await
     }
 
+    /// As [`RedisLedger::timed`], and waits for the replicas that this ledger wants.
+    async fn timed_confirmed(&self, call: &Call<'_>) -> Result<Value, LedgerError> {
+        let offset = self.frames.offset().to_string();
+        self.confirmed(call, &[offset.as_bytes()], self.link.deadline()).await
+    }
+
     /// One call of a verb that looks at windows: offset and frame come before its arguments. Where the frame does not
     /// reach the tree's time, the call is repeated with the frame of that time.
     async fn framed(&self, call: &Call<'_>) -> Result<Value, LedgerError> {
+        self.framed_as(call, false).await
+    }
+
+    /// As [`RedisLedger::framed`]; `confirm` waits for the replicas that this ledger wants.
+    async fn framed_as(&self, call: &Call<'_>, confirm: bool) -> Result<Value, LedgerError> {
         let deadline = self.link.deadline();
         let offset = self.frames.offset().to_string();
         let mut frame = self.frames.current()?;
         for _ in 0..=CLOCK_RETRIES {
-            let value = self.invoke(call, &[offset.as_bytes(), &frame], deadline).await?;
+            let first: [&[u8]; 2] = [offset.as_bytes(), &frame];
+            let value = match confirm {
+                true => self.confirmed(call, &first, deadline).await?,
+                false => self.invoke(call, &first, deadline).await?,
+            };
             let Some((now, clock)) = wrong_frame(&value)? else { return Ok(value) };
             frame = self.frames.corrected(now, clock)?;
         }

@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use ::redis::Cmd;
 
+use super::reply;
+use crate::ledger::LedgerError;
+
 /// A verb: its source and the name under which Redis remembers it.
 pub(super) struct Script {
     source: &'static str,
@@ -32,6 +35,7 @@ verb!(SESSION, "session.lua");
 verb!(EDIT, "edit.lua");
 verb!(CREATE, "create.lua");
 verb!(SWAP, "swap.lua");
+verb!(BOOKS, "books.lua");
 
 impl Script {
     fn new(source: &'static str) -> Self {
@@ -97,6 +101,11 @@ impl<'a> Call<'a> {
     pub(super) fn bytes(mut self, bytes: &'a [u8]) -> Self {
         self.args.push(Arg::Bytes(bytes));
         self
+    }
+
+    /// A key of the slot that the call writes in.
+    pub(super) fn slot_key(&self) -> Result<&str, LedgerError> {
+        self.keys.first().map(String::as_str).ok_or_else(|| reply::unexpected("a call without keys"))
     }
 
     /// The command, with `first` before the call's own arguments; by hash, or with the whole source.

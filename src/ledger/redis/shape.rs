@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::reply::unexpected;
-use crate::clock::WINDOWS;
-use crate::ledger::{HoldId, HoldInfo, HoldRef, HoldState, LedgerError, Limits, NodeId};
+use crate::clock::{Millis, WINDOWS};
+use crate::ledger::rules::{Counters, SessionBook};
+use crate::ledger::{HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, LedgerError, Limits, NodeId, SettledBooks};
 use crate::money::Money;
 
 /// "No limit" where a limit is stored or sent.
@@ -100,6 +101,84 @@ pub(super) fn read_hold(hold: &HoldId, packed: &[u8]) -> Result<Option<HoldInfo>
     let session = (!session.is_empty()).then(|| Arc::from(session));
     let at = HoldRef { hold: hold.clone(), chain: read_chain(chain)?, session };
     Ok(Some(HoldInfo { at, state, amount, charged, expires_at, note }))
+}
+
+/// Appends a counter or a time.
+fn put(packed: &mut Vec<u8>, number: impl TryInto<u64>) -> Result<(), LedgerError> {
+    let number: u64 = number.try_into().map_err(|_| unexpected("a number out of range"))?;
+    if number > NONE {
+        return Err(unexpected("a number out of range"));
+    }
+    packed.extend(number.to_be_bytes());
+    Ok(())
+}
+
+fn put_text(packed: &mut Vec<u8>, text: &str) -> Result<(), LedgerError> {
+    let length = u16::try_from(text.len()).map_err(|_| unexpected("a text that is too long"))?;
+    packed.extend(length.to_be_bytes());
+    packed.extend(text.as_bytes());
+    Ok(())
+}
+
+/// The books of a node.
+pub(super) fn pack_books(counters: &Counters) -> Result<Vec<u8>, LedgerError> {
+    let mut packed = Vec::with_capacity(144);
+    for window in &counters.windows {
+        put(&mut packed, window.start)?;
+        put(&mut packed, window.spent.nano())?;
+        put(&mut packed, window.held.nano())?;
+    }
+    put(&mut packed, counters.charged_total.nano())?;
+    put(&mut packed, counters.overrun_total.nano())?;
+    put(&mut packed, counters.clock)?;
+    Ok(packed)
+}
+
+/// A session.
+pub(super) fn pack_session(book: &SessionBook) -> Result<Vec<u8>, LedgerError> {
+    let mut packed = Vec::with_capacity(80);
+    put(&mut packed, book.spent.nano())?;
+    put(&mut packed, book.held.nano())?;
+    put(&mut packed, book.open)?;
+    put(&mut packed, book.steps)?;
+    put(&mut packed, book.budget.map_or(NONE, Money::nano))?;
+    put(&mut packed, book.steps_limit.unwrap_or(NONE))?;
+    put(&mut packed, book.born)?;
+    put(&mut packed, book.used_at)?;
+    packed.extend(book.state.name().as_bytes());
+    Ok(packed)
+}
+
+/// An open or expired hold, forgotten at `until` (0 while open).
+pub(super) fn pack_hold(hold: &HoldBooks, until: Millis) -> Result<Vec<u8>, LedgerError> {
+    let info = &hold.info;
+    let mut packed = vec![if info.state == HoldState::Open { b'o' } else { b'e' }];
+    put(&mut packed, info.amount.nano())?;
+    put(&mut packed, info.charged.nano())?;
+    put(&mut packed, info.expires_at)?;
+    put(&mut packed, until)?;
+    put(&mut packed, hold.born)?;
+    put_text(&mut packed, &place(&info.at.chain, info.at.session.as_deref()))?;
+    put_text(&mut packed, short_note(&info.note))?;
+    for _ in &info.at.chain {
+        for start in hold.starts {
+            put(&mut packed, start)?;
+        }
+    }
+    Ok(packed)
+}
+
+/// A settled hold.
+pub(super) fn pack_settled(one: &SettledBooks) -> Result<Vec<u8>, LedgerError> {
+    let mut packed = vec![b's'];
+    put(&mut packed, one.amount.nano())?;
+    put(&mut packed, one.charged.nano())?;
+    for number in [0, one.until, 0] {
+        put(&mut packed, number)?;
+    }
+    put_text(&mut packed, "")?;
+    put_text(&mut packed, "")?;
+    Ok(packed)
 }
 
 /// Packed bytes, read from left to right.

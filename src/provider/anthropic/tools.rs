@@ -217,8 +217,7 @@ impl Tools {
             return Err(reject::unpriceable(message, format!("send `max_uses`: {}", fee.calls)));
         };
         // What the operator says is not below what the price table knows.
-        let listed = if name == "web_search" { listed_search(price) } else { Money::ZERO };
-        let each = fee.usd.max(listed);
+        let each = fee.usd.max(price.listed_fee(name));
         let known = if name == "web_search" { &mut facts.web_search } else { &mut facts.web_fetch };
         *known = each;
         self.has_server = true;
@@ -232,12 +231,6 @@ impl Tools {
         let added = schema::expansion(schema).and_then(|bytes| bytes.checked_mul(growth));
         self.expansion = self.expansion.and_then(|sum| sum.checked_add(added?));
     }
-}
-
-/// The price of a web search by the table: the dearest size.
-fn listed_search(price: &ModelPrice) -> Money {
-    let dearest = price.fees.web_search.into_iter().flatten().max().unwrap_or_default();
-    crate::money::ExactCost::ZERO.plus(1, dearest).rounded_up()
 }
 
 /// True when only the model itself calls the tool.

@@ -287,7 +287,8 @@ impl Meter {
         let usage = counts.usage(self.vendor, &self.terms, self.price.embedding, self.is_blocked);
         self.observed.odd_usage |= usage.is_err();
         let usage = usage.ok().flatten()?;
-        if !self.is_blocked && usage.output.saturating_mul(TOKEN_BYTES_MAX) < self.texts.prose_bytes {
+        let is_too_little = usage.output.saturating_mul(TOKEN_BYTES_MAX) < self.texts.prose_bytes;
+        if !self.is_blocked && (is_too_little || self.texts.output.belies(usage.output)) {
             // No model spells so much with so little: what was told is not the bill.
             self.observed.odd_usage = true;
             return None;

@@ -246,7 +246,12 @@ impl Dialect for Meter {
         let is_final = self.is_complete || (self.is_usage_final && self.is_at_end());
         let counts = is_final && !self.observed.error;
         let bill = self.reported.filter(|_| counts).map(|reported| reported.bill(self.price.long_above));
-        let (usage, apart) = bill.map_or((None, Vec::new()), |(usage, apart)| (Some(usage), apart));
+        let (mut usage, apart) = bill.map_or((None, Vec::new()), |(usage, apart)| (Some(usage), apart));
+        let reported = usage.iter().chain(&apart).fold(0, |sum: u64, usage| sum.saturating_add(usage.total_output()));
+        if usage.is_some() && self.output.belies(reported) {
+            self.observed.odd_usage = true;
+            usage = None;
+        }
         let (tier, model) = (self.observed.tier, &self.observed.model);
         self.observed.others =
             apart.into_iter().map(|usage| BillLine { usage, tier, model: model.clone(), thousandths: 1000 }).collect();

@@ -1,7 +1,7 @@
 //! Tools: functions of the client, which are text, and tools that Google runs, which only an operator's flat price admits.
 
 use super::{fields, names};
-use crate::money::{ExactCost, Money};
+use crate::money::Money;
 use crate::pricing::ModelPrice;
 use crate::provider::{Fee, Reading, Reject, nfkc, reject, schema};
 use crate::wire::json::Value;
@@ -36,9 +36,11 @@ impl Tools {
         self.served.iter().fold(1, |sum, (_, fee)| sum.saturating_add(fee.calls))
     }
 
-    /// What all uses together may cost.
+    /// What all uses together may cost. An answer lists the queries of searches and of maps as one: each may be billed as either.
     pub fn fees(&self) -> Money {
-        self.served.iter().fold(Money::ZERO, |sum, (_, fee)| sum.saturating_add(times(fee.usd, fee.calls)))
+        let searches = self.served.iter().find(|(name, _)| *name == "web_search").map_or(0, |(_, fee)| fee.calls);
+        let uses = |name: &str, fee: &Fee| if name == "maps" { fee.calls.max(searches) } else { fee.calls };
+        self.served.iter().fold(Money::ZERO, |sum, (name, fee)| sum.saturating_add(times(fee.usd, uses(name, fee))))
     }
 }
 
@@ -88,12 +90,7 @@ fn serve(
         return Err(reject::unpriceable(message, hint));
     };
     // What the price table knows is never undercut.
-    let listed = match fee_name {
-        "web_search" => price.fees.web_search.and_then(|sizes| sizes.into_iter().max()),
-        "maps" => price.fees.maps,
-        _ => None,
-    };
-    let listed = listed.map_or(Money::ZERO, |rate| ExactCost::ZERO.plus(1, rate).rounded_up());
+    let listed = price.listed_fee(fee_name);
     if !tools.served.iter().any(|(known, _)| *known == fee_name) {
         tools.served.push((fee_name, Fee { usd: fee.usd.max(listed), calls: fee.calls }));
     }

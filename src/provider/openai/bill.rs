@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::azure::deployments;
 use super::profile::Profile;
 use super::usage::{self, Odd};
 use crate::pricing::{ModelPrice, Usage};
@@ -43,6 +44,10 @@ impl Bill {
         let name = value.as_str().filter(|name| !name.is_empty());
         if let (None, Some(name)) = (&self.observed.model, name) {
             self.observed.model = Some(format!("{}{name}", self.zone));
+            // A deployment that was moved to a model without a row for its zone is billed by the global one, and the zone's surcharge.
+            if let Some(zone) = self.zone.strip_suffix('/') {
+                self.observed.otherwise = Some((name.to_string(), deployments::surcharge(zone, &name)));
+            }
         }
     }
 
@@ -92,12 +97,18 @@ impl Bill {
         &self.observed
     }
 
-    /// A usage below the fewest tokens that can spell what was streamed is not true: what was streamed is charged.
+    /// A usage below the fewest tokens that can spell what was streamed is not true: what was streamed is charged, or the hold where
+    /// no tokenizer is public.
     fn raise_to_what_was_seen(&mut self, exact: bool) {
         let Some(usage) = self.observed.usage else { return };
         // Reasoning that was shown is among the texts, otherwise it is not.
         let hidden = if self.output.shows_reasoning() { 0 } else { usage.reasoning };
         let visible = usage.output.saturating_sub(hidden);
+        if self.output.belies(visible) {
+            self.observed.odd_usage = true;
+            self.observed.usage = None;
+            return;
+        }
         if !exact && !self.output.has_more_words_than(visible) {
             return;
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::messages;
-use super::params::{self, Beside, CLAMP_MIN, Change, StreamOptions};
+use super::params::{self, Beside, Change, StreamOptions};
 use super::profile::{Api, Model};
 use crate::pricing::{ModelPrice, Tokenizer};
 use crate::provider::fields::{Rule, rule};
@@ -41,6 +41,7 @@ struct Parts<'a> {
     samples: u64,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    min_tokens: u64,
     is_stream: bool,
     stream_options: StreamOptions,
     tier: Option<Value<'a>>,
@@ -65,6 +66,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     params::cache_writes(&model, parts.uses_cache_options || messages.has_breakpoint, &price)?;
     let limit = parts.max_completion_tokens.or(parts.max_tokens);
     let output_max = limit.unwrap_or(price.max_output).min(price.context_window);
+    let output_min = params::clamp_min(output_max, parts.min_tokens)?;
     let input = input_bound(&document, &parts, &messages, &price);
     let tier = params::tier(api, parts.tier, &price)?;
     let rejected = parts.prediction_tokens.saturating_mul(parts.samples);
@@ -94,7 +96,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
         samples,
         input_max: chat.input_max,
         output_max,
-        output_min: output_max.min(CLAMP_MIN),
+        output_min,
         // Reasoning and rejected predictions are billed without being seen.
         cuttable: is_stream && !price.hidden_output && !has_prediction && !hides_tools,
         price,
@@ -167,6 +169,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, api: &Api<'_>)
         "n" => parts.samples = params::samples(name, value)?,
         "max_tokens" => parts.max_tokens = Some(params::limit(name, value, 1)?),
         "max_completion_tokens" => parts.max_completion_tokens = Some(params::limit(name, value, 1)?),
+        "min_tokens" => parts.min_tokens = params::limit(name, value, 0)?,
         "service_tier" => parts.tier = Some(value),
         "tools" => read_tools(&mut parts.beside, value)?,
         "functions" => read_functions(&mut parts.beside, value)?,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::params::{self, CLAMP_MIN, StreamOptions, TOKENS_PER_REQUEST};
+use super::params::{self, StreamOptions, TOKENS_PER_REQUEST};
 use super::profile::{Api, Model};
 use crate::pricing::{ModelPrice, Tokenizer};
 use crate::provider::fields::{Rule, rule};
@@ -37,6 +37,7 @@ struct Parts<'a> {
     prompts: u64,
     suffix_bytes: u64,
     limit: Option<u64>,
+    min_tokens: u64,
     n: Option<u64>,
     best_of: Option<u64>,
     is_echo: bool,
@@ -66,6 +67,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     // What is repeated should not be billed as output, which is not documented: it is held for as if it were.
     let echo = if parts.is_echo { input_max } else { 0 };
     let own = parts.limit.or(api.profile.completion_default).unwrap_or(price.max_output).min(price.context_window);
+    let output_min = params::clamp_min(own, parts.min_tokens)?;
     let asks_usage = parts.is_stream && api.profile.asks_usage;
     let shows_usage = !asks_usage || parts.stream_options.include_usage;
     let (is_stream, is_hidden) = (parts.is_stream, best_of > n || parts.is_echo || price.hidden_output);
@@ -85,7 +87,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
         samples,
         input_max,
         output_max: own.saturating_add(echo),
-        output_min: own.min(CLAMP_MIN).saturating_add(echo),
+        output_min: output_min.saturating_add(echo),
         // Samples that were not the best are billed without being seen.
         cuttable: is_stream && !is_hidden,
         price,
@@ -129,6 +131,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, api: &Api<'_>)
             parts.suffix_bytes = value.raw().len() as u64;
         }
         "max_tokens" => parts.limit = Some(params::limit(name, value, 0)?),
+        "min_tokens" => parts.min_tokens = params::limit(name, value, 0)?,
         "n" => parts.n = Some(params::samples(name, value)?),
         "best_of" => parts.best_of = Some(params::samples(name, value)?),
         "echo" => parts.is_echo = params::truth(name, value)?,

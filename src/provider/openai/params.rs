@@ -149,6 +149,15 @@ pub fn limit(name: &str, value: Value<'_>, least: u64) -> Result<u64, Reject> {
     }
 }
 
+/// The least limit that a clamp may set under `output_max`: a request that demands `least` tokens of output gets no lower one.
+pub fn clamp_min(output_max: u64, least: u64) -> Result<u64, Reject> {
+    if least > output_max {
+        let message = format!("`min_tokens` is above the output limit of {output_max}");
+        return Err(reject::invalid(message, "leave it out, or send a larger `max_tokens`"));
+    }
+    Ok(output_max.min(CLAMP_MIN.max(least)))
+}
+
 /// A number of samples.
 pub fn samples(name: &str, value: Value<'_>) -> Result<u64, Reject> {
     match value.as_u64() {

@@ -129,7 +129,11 @@ impl Api<'_> {
         let Some(price) = self.reading.prices.for_model(self.reading.provider, &name) else {
             return Err(self.unknown(&name));
         };
-        Ok(Model { name: name.as_ref().into(), price: price.clone(), terms: Terms::default() })
+        // Where the data stays in a region, some models cost more.
+        let region = self.reading.options.region.as_deref();
+        let thousandths = region.and_then(|region| price.multiplier(region)).unwrap_or(1000);
+        let terms = Terms { thousandths, ..Terms::default() };
+        Ok(Model { name: name.as_ref().into(), price: price.clone(), terms })
     }
 
     fn unknown(&self, name: &str) -> Reject {

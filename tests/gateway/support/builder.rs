@@ -18,7 +18,10 @@ pub struct Builder {
     pub(super) provider: Vec<(String, String)>,
     pub(super) limits: Vec<(String, u64)>,
     pub(super) sections: Vec<String>,
+    pub(super) providers: Vec<String>,
+    pub(super) prices: Option<String>,
     pub(super) mock_args: Vec<String>,
+    pub(super) ledger: Option<String>,
 }
 
 impl Builder {
@@ -59,10 +62,28 @@ impl Builder {
         self
     }
 
+    /// One more provider of the config, as YAML; `MOCK` in it is the mock's URL.
+    pub fn other_provider(mut self, yaml: &str) -> Builder {
+        self.providers.push(yaml.into());
+        self
+    }
+
+    /// One more price file.
+    pub fn prices(mut self, yaml: &str) -> Builder {
+        self.prices = Some(yaml.into());
+        self
+    }
+
     /// One more line of the config.
     pub fn section(mut self, yaml: &str) -> Builder {
         self.sections.push(yaml.into());
         self
+    }
+
+    /// A ledger that the test has started itself.
+    pub fn ledger(mut self, url: &str) -> Builder {
+        self.ledger = Some(url.into());
+        self.redis()
     }
 
     /// Another provider than the mock.
@@ -92,7 +113,7 @@ impl Builder {
             names: AtomicUsize::new(0),
             dir,
         };
-        if world.engine == Engine::Redis {
+        if world.engine == Engine::Redis && world.builder.ledger.is_none() {
             world.start_redis().await;
         }
         if world.builder.chaos {

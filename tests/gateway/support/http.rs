@@ -440,6 +440,19 @@ impl Live {
         }
     }
 
+    /// Reads at least so many bytes of the body.
+    pub async fn read(&mut self, least: usize) {
+        while self.body.len() < least {
+            match within("more of a stream", self.conn.piece(&mut self.framing)).await {
+                Ok(Some(piece)) => {
+                    self.events.push(&piece);
+                    self.body.extend_from_slice(&piece);
+                }
+                _ => panic!("the stream ended early: {}", String::from_utf8_lossy(&self.body)),
+            }
+        }
+    }
+
     /// Reads to the end.
     pub async fn finish(mut self) -> Answer {
         while self.next().await.is_some() {}

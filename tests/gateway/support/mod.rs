@@ -5,8 +5,10 @@ pub mod chaos;
 pub mod http;
 pub mod json;
 pub mod process;
+pub mod six;
 pub mod world;
 
+pub use builder::Builder;
 pub use http::{Answer, Conn, Live, Request};
 pub use json::{ask, ask_model, embed, streamed};
 pub use world::{Books, Engine, Key, World};

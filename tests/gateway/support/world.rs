@@ -60,7 +60,7 @@ pub struct Gateway {
     pub process: Process,
     pub addr: SocketAddr,
     pub admin: SocketAddr,
-    config: PathBuf,
+    pub config: PathBuf,
 }
 
 /// Running processes and the keys made so far.
@@ -93,7 +93,10 @@ impl World {
             upstream: None,
             provider: Vec::new(),
             sections: Vec::new(),
+            providers: Vec::new(),
+            prices: None,
             mock_args: Vec::new(),
+            ledger: None,
             limits: vec![("ledger_ms".into(), 10_000)],
         }
     }
@@ -133,6 +136,9 @@ impl World {
     }
 
     fn ledger_url(&self, port: u16) -> String {
+        if let Some(url) = &self.builder.ledger {
+            return url.clone();
+        }
         match self.engine {
             Engine::Redis => format!("redis://127.0.0.1:{port}"),
             Engine::File => format!("file:{}", self.dir.path().join("books.db").display()),
@@ -140,7 +146,11 @@ impl World {
     }
 
     fn write_config(&self, name: &str, port: u16, admin: u16, ledger_port: u16) -> PathBuf {
-        let prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml");
+        let mut prices = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/prices.yaml").to_string();
+        if let Some(text) = &self.builder.prices {
+            std::fs::write(self.dir.path().join("more.yaml"), text).expect("the prices are written");
+            prices += ", more.yaml";
+        }
         let url = format!("http://{}", self.builder.upstream.unwrap_or(self.mock));
         let mut yaml = format!("listen: 127.0.0.1:{port}\n");
         yaml += &format!("admin: {{ listen: \"127.0.0.1:{admin}\", token: env:LOOPERS_ADMIN_TOKEN }}\n");
@@ -148,6 +158,9 @@ impl World {
         yaml += &format!("providers:\n  openai:\n    base_url: \"{url}\"\n    key: env:OPENAI_API_KEY\n");
         for (name, value) in &self.builder.provider {
             yaml += &format!("    {name}: {value}\n");
+        }
+        for provider in &self.builder.providers {
+            yaml += &format!("  {}\n", provider.replace("MOCK", &url));
         }
         let limits = self.builder.limits.iter().map(|(name, value)| format!("{name}: {value}"));
         yaml += &format!("limits: {{ {} }}\n", limits.collect::<Vec<_>>().join(", "));
@@ -182,6 +195,12 @@ impl World {
         let mut command = World::command(config);
         command.arg("serve").arg("--config").arg(config);
         Process::start(command, self.dir.path(), name)
+    }
+
+    /// Starts gateway `at` again, and does not wait until it is ready.
+    pub fn relaunch_gateway(&mut self, at: usize) {
+        let process = self.serve(&format!("gateway{at}"), &self.gateways[at].config.clone());
+        self.gateways[at].process = process;
     }
 
     /// Starts gateway `at` again (after its process has ended).

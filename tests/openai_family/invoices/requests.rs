@@ -180,8 +180,18 @@ fn embeddings(dice: &mut Dice, model: &str) -> Value {
     json!({"model": model, "input": input})
 }
 
-/// Any request. A field that multiplies the bill in a way that nobody bounds is put into some of them.
-pub fn any(dice: &mut Dice) -> Request {
+/// Which of the requests below, among those of a provider.
+fn kind(dice: &mut Dice, provider: &str) -> u64 {
+    match provider {
+        "openai" => dice.below(7),
+        "azure" => 7 + dice.below(2),
+        "mistral" => 9 + dice.below(2),
+        _ => 11,
+    }
+}
+
+/// Any request to a provider. A field that multiplies the bill in a way that nobody bounds is put into some of them.
+pub fn any(dice: &mut Dice, provider: &str) -> Request {
     const DATED: &str = "/openai/deployments/g/chat/completions?api-version=2024-10-21";
     let models = [
         ("openai/gpt-4o", "gpt-4o"),
@@ -196,7 +206,7 @@ pub fn any(dice: &mut Dice) -> Request {
         ("mistral/mistral-medium-3.5", "mistral-medium-3.5"),
     ];
     let ((price, model), zone, large) = (*dice.pick(&models), *dice.pick(&zones), *dice.pick(&own));
-    let (provider, target, price, mut body) = match dice.below(12) {
+    let (provider, target, price, mut body) = match kind(dice, provider) {
         0..=2 => ("openai", "/v1/chat/completions", price, chat(dice, "openai", model)),
         3 | 4 => ("openai", "/v1/responses", price, response(dice, model)),
         5 => ("openai", "/v1/completions", "openai/gpt-3.5-turbo-instruct", completion(dice, "gpt-3.5-turbo-instruct")),

@@ -165,6 +165,7 @@ fn c4_what_runs_outside_the_bound_is_refused() {
         ("billing_policy", json!({})),
         ("compaction", json!({})),
         ("thread", json!({"type": "create"})),
+        ("thread", json!({"type": "continue", "previous_message_id": "msg_1"})),
         ("container", json!("c")),
         ("container", json!({"skills": []})),
         ("mcp_servers", json!([])),

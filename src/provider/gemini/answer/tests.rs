@@ -110,7 +110,19 @@ fn cap_31_usage_that_cannot_be_true_is_no_usage() {
     assert_eq!((observed.usage.map(|usage| usage.output), observed.odd_usage), (Some(7), true));
     // A count that nobody knows is told.
     assert!(one(json!({"promptTokenCount": 5, "dreamTokenCount": 7})).odd_usage);
-    assert!(!one(json!({"promptTokenCount": 5, "trafficType": "ON_DEMAND", "serviceTier": "standard"})).odd_usage);
+    let known = json!({"promptTokenCount": 5, "candidatesTokenCount": 1, "trafficType": "ON_DEMAND", "serviceTier": "standard"});
+    assert!(!one(known).odd_usage);
+}
+
+#[test]
+fn cap_31_usage_smaller_than_what_was_streamed() {
+    let text = "one two three four five six seven eight nine ten";
+    let usage = |output: u64| json!({"promptTokenCount": 5, "candidatesTokenCount": output});
+    // Ten words take five tokens at least, however they are spelt.
+    for (output, is_true) in [(0, false), (1, false), (4, false), (5, true), (10, true)] {
+        let observed = stream(&[chunk(text, true, usage(output))]);
+        assert_eq!((observed.usage.is_some(), observed.odd_usage), (is_true, !is_true), "{output}");
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn d4_thinking_is_inside_the_limit() {
     for thinking in [
         json!({"thinkingBudget": -1}),
         json!({"thinkingBudget": 24576, "includeThoughts": true}),
+        json!({"thinkingLevel": "HIGH"}),
         json!({"thinking_level": "HIGH"}),
     ] {
         let thinks = call(config(json!({"maxOutputTokens": 100, "thinkingConfig": thinking})));
@@ -199,6 +200,9 @@ fn d4_media_resolution_and_inline_data() {
     ] {
         assert_eq!(call(part(image(mime, data))).input_max, 1_114_112, "{mime} {data}");
     }
+    // More frames a second are more tokens, and a film fills the window anyway.
+    let film = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}, "videoMetadata": {"fps": 24}}]}]});
+    assert_eq!(call(film).input_max, 1_114_112);
     let terms = |mime: &str| call(part(image(mime, "AAAA"))).terms;
     assert!(terms("audio/mp3").audio_in && !terms("audio/mp3").image_in);
     assert!(terms("application/pdf").image_in && !terms("application/pdf").audio_in);
@@ -239,6 +243,10 @@ fn d4_tools_that_google_runs() {
     let body = with(all).to_string();
     let call = read_with(&path("gemini-3.8-flash", "generateContent"), None, &body, &fees()).unwrap();
     assert_eq!((call.terms.fees, call.terms.passes), (Money::from_nano(5 * 14_000_000), 5 + 3 + 1));
+    // Each of the five queries may be billed as a search and as a use of maps.
+    let both = with(json!({"tools": [{"googleSearch": {}, "googleMaps": {}}]})).to_string();
+    let call = read_with(&path("gemini-3.8-flash", "generateContent"), None, &both, &fees()).unwrap();
+    assert_eq!((call.terms.fees, call.terms.passes), (Money::from_nano(5 * 14_000_000 + 5 * 25_000_000), 5 + 2 + 1));
     for denied in [
         "computerUse",
         "mcpServers",

@@ -42,7 +42,8 @@ pub fn model(deployment: Option<&str>, reading: &Reading<'_>) -> Result<Model, R
     Ok(Model { name: name.into(), price, terms: Terms { thousandths, ..Terms::default() } })
 }
 
-fn surcharge(zone: &str, model: &str) -> u64 {
+/// What a data zone or a region costs more than the global price, in thousandths of it.
+pub fn surcharge(zone: &str, model: &str) -> u64 {
     if model.starts_with("gpt-6") && zone != "us" { ZONE_GPT_6 } else { ZONE }
 }
 

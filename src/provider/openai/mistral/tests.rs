@@ -32,6 +32,12 @@ fn g4_max_tokens_and_n() {
     assert_eq!(sent(&absent, Some(50))["max_tokens"], 50);
     let own = call(json!({"max_tokens": 9, "n": 3}));
     assert_eq!((own.output_max, own.output_min, own.samples), (9, 9, 3));
+    // A clamp leaves room for what the request demands at least.
+    let least = call(json!({"max_tokens": 100, "min_tokens": 40, "parallel_tool_calls": false}));
+    assert_eq!((least.output_max, least.output_min), (100, 40));
+    assert_eq!(call(json!({"max_tokens": 9, "min_tokens": 2})).output_min, 9);
+    assert_eq!(refused(json!({"max_tokens": 9, "min_tokens": 10})), "invalid_request");
+    assert_eq!(refused(json!({"min_tokens": -1})), "invalid_request");
     for other in ["max_completion_tokens", "max_output_tokens", "best_of"] {
         assert_eq!(refused(json!({other: 9})), "unpriceable_request");
     }

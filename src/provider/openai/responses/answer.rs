@@ -32,7 +32,7 @@ pub struct Meter {
 impl Meter {
     /// A meter for the answer to a call.
     pub fn new(profile: &Profile, call: &Call, ceiling: Ceiling) -> Meter {
-        let uses = Uses::new(call.body.tool_fees());
+        let uses = Uses::new(call.body.held_tools());
         Meter { bill: Bill::new(profile, call, ceiling), uses, nodes: Vec::new() }
     }
 

@@ -13,11 +13,10 @@ use super::fields;
 use super::messages::TOKENS_PER_MESSAGE;
 use super::params::{self, Beside, CLAMP_MIN, Change, StreamOptions};
 use super::profile::{Api, Model};
-use crate::money::Money;
 use crate::pricing::{Terms, Tokenizer};
 use crate::provider::fields::{Rule, rule};
 use crate::provider::tokens::COUNTED_BYTES_MAX;
-use crate::provider::{Call, CallBody, Reject, reject};
+use crate::provider::{Call, CallBody, Fee, Reject, reject};
 use crate::wire::json::{Document, Value};
 
 /// A request, read and checked.
@@ -27,7 +26,7 @@ struct Response {
     /// The most calls of built-in tools, where there are any.
     max_tool_calls: Option<u64>,
     /// What a call of each of them costs.
-    fees: Vec<(&'static str, Money)>,
+    held: Vec<(&'static str, Fee)>,
     tokenizer: Option<Tokenizer>,
     /// Input tokens beside instructions and input.
     beside: u64,
@@ -52,7 +51,7 @@ struct Parts<'a> {
 /// Reads and bounds a request.
 pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
-    let parts = parts(&document, api)?;
+    let mut parts = parts(&document, api)?;
     let Model { name: model, price, terms } = api.model(parts.model)?;
     if price.embedding {
         return Err(reject::invalid(format!("`{model}` makes embeddings, not responses"), "name a chat model"));
@@ -63,6 +62,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     params::cache_writes(&model, parts.uses_cache_options || parts.input.has_breakpoint, &price)?;
     let tier = params::tier(api, parts.tier, &price)?;
     let output_max = parts.limit.unwrap_or(price.max_output).min(price.context_window);
+    parts.tools.raise_to_listed(&price);
     let calls = parts.tools.calls(parts.max_tool_calls);
     // What is not in the body, and what built-in tools bring, may fill the window; each of their calls is one more pass.
     let is_hidden = parts.input.is_opaque || calls.is_some();
@@ -78,7 +78,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let response = Response {
         tier,
         max_tool_calls: calls,
-        fees: parts.tools.fees,
+        held: parts.tools.held,
         tokenizer: price.tokenizer.filter(|_| is_countable),
         beside: parts.beside.tokens(),
         input_max,
@@ -218,8 +218,8 @@ impl CallBody for Response {
         self.document.render(&changes)
     }
 
-    fn tool_fees(&self) -> &[(&'static str, Money)] {
-        &self.fees
+    fn held_tools(&self) -> &[(&'static str, Fee)] {
+        &self.held
     }
 }
 

@@ -6,7 +6,7 @@ use crate::money::Money;
 use crate::provider::openai::OpenAi;
 use crate::provider::openai::tests::family::{ask, fees};
 use crate::provider::openai::tests::sent;
-use crate::provider::{Call, Options, Reject};
+use crate::provider::{Call, Fee, Options, Reject};
 
 fn with(fields: Value) -> Value {
     let mut body = json!({"model": "gpt-4o", "input": "Say hello."});
@@ -221,6 +221,11 @@ fn b4_built_in_tools_need_a_fee_and_are_held_for() {
     assert_eq!((one.terms.passes, one.input_max, one.body.exact_input()), (4, 128_000, None));
     assert_eq!(one.bound(one.input_max, 0), Money::from_nano(3 * 10_000_000 + 4 * 128_000 * 2_500));
     assert_eq!(sent(&one, None)["max_tool_calls"], 3);
+    // The price table knows of a cent for gpt-5: half a cent does not undercut it.
+    let listed = json!({"model": "gpt-5", "tools": [{"type": "web_search"}]});
+    let listed = read(listed, &fees(&[("web_search", 5_000_000, 3)])).unwrap();
+    assert_eq!(listed.terms.fees, Money::from_nano(3 * 10_000_000));
+    assert_eq!(listed.body.held_tools(), [("web_search", Fee { usd: Money::from_nano(10_000_000), calls: 3 })]);
     // Five calls of two tools: each may be one of the dearer tool.
     let both = json!({"tools": [{"type": "web_search_2025_08_26", "search_context_size": "low"}, {"type": "code_interpreter", "container": {"type": "auto"}}]});
     let two = read(both, &options).unwrap();

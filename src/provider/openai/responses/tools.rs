@@ -1,9 +1,10 @@
 //! The tools of a response: those of the client, which cost tokens, and built-in ones, which cost a fee and passes of the model.
 
 use crate::money::Money;
+use crate::pricing::ModelPrice;
 use crate::provider::openai::params::Beside;
 use crate::provider::openai::profile::Api;
-use crate::provider::{Reject, reject};
+use crate::provider::{Fee, Reject, reject};
 use crate::wire::json::Value;
 
 /// A built-in tool: its types in a request, its name under `fees:`, and its fields beside `type`.
@@ -39,24 +40,30 @@ const OWN: [(&str, &[&str]); 2] =
 /// The built-in tools of a request.
 #[derive(Debug, Default)]
 pub struct Tools {
-    /// What a call of each costs.
-    pub fees: Vec<(&'static str, Money)>,
-    /// The most calls of all of them together, as the operator holds for.
-    calls: u64,
+    /// What a call of each costs, and how many of it are held for.
+    pub held: Vec<(&'static str, Fee)>,
 }
 
 impl Tools {
     /// The most calls to ask the provider for; `None` where there are no built-in tools.
     pub fn calls(&self, asked: Option<u64>) -> Option<u64> {
-        if self.fees.is_empty() {
+        if self.held.is_empty() {
             return None;
         }
-        Some(asked.unwrap_or(self.calls).min(self.calls))
+        let most = self.held.iter().fold(0, |sum: u64, (_, fee)| sum.saturating_add(fee.calls));
+        Some(asked.unwrap_or(most).min(most))
+    }
+
+    /// What the price table knows of a call's price is never undercut.
+    pub fn raise_to_listed(&mut self, price: &ModelPrice) {
+        for (name, fee) in &mut self.held {
+            fee.usd = fee.usd.max(price.listed_fee(name));
+        }
     }
 
     /// What so many calls cost at most: each may be one of the dearest tool.
     pub fn fees_at_most(&self, calls: u64) -> Money {
-        let dearest = self.fees.iter().map(|(_, usd)| usd.nano()).max().unwrap_or(0);
+        let dearest = self.held.iter().map(|(_, fee)| fee.usd.nano()).max().unwrap_or(0);
         Money::from_nano(dearest.saturating_mul(calls))
     }
 }
@@ -118,9 +125,8 @@ fn add(name: &'static str, at: usize, api: &Api<'_>, tools: &mut Tools) -> Resul
         );
         return Err(reject::unpriceable(message, hint));
     };
-    if !tools.fees.iter().any(|(known, _)| *known == name) {
-        tools.fees.push((name, fee.usd));
-        tools.calls = tools.calls.saturating_add(fee.calls);
+    if !tools.held.iter().any(|(known, _)| *known == name) {
+        tools.held.push((name, *fee));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::money::Money;
+use crate::provider::Fee;
 use crate::wire::json::Value;
 
 /// The most items that are kept apart; each one beyond counts as a use of its own whenever it is named.
@@ -19,7 +20,7 @@ const UNASKED: [&str; 3] = ["image_generation_call", "mcp_call", "mcp_list_tools
 
 /// Counts uses.
 pub struct Uses {
-    fees: Vec<(&'static str, Money)>,
+    held: Vec<(&'static str, Fee)>,
     /// Uses by the place of their item in the output.
     items: BTreeMap<u64, (usize, u64)>,
     /// Containers, each of which is billed once.
@@ -29,10 +30,10 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// Nothing yet, of tools with these fees.
-    pub fn new(fees: &[(&'static str, Money)]) -> Uses {
+    /// Nothing yet, of tools that are held for at these fees.
+    pub fn new(held: &[(&'static str, Fee)]) -> Uses {
         let (items, containers) = (BTreeMap::new(), BTreeSet::new());
-        Uses { fees: fees.to_vec(), items, containers, beyond: 0, is_unknown: false }
+        Uses { held: held.to_vec(), items, containers, beyond: 0, is_unknown: false }
     }
 
     /// Takes an item, as far as it is by now.
@@ -68,7 +69,7 @@ impl Uses {
             nano = nano.saturating_add(self.usd(*tool)?.nano().saturating_mul(*uses));
         }
         let of_containers = self.usd(2).map_or(0, Money::nano).saturating_mul(self.containers.len() as u64);
-        let dearest = self.fees.iter().map(|(_, usd)| usd.nano()).max().unwrap_or(0);
+        let dearest = self.held.iter().map(|(_, fee)| fee.usd.nano()).max().unwrap_or(0);
         let beyond = dearest.saturating_mul(self.beyond);
         Some(Money::from_nano(nano.saturating_add(of_containers).saturating_add(beyond)))
     }
@@ -76,6 +77,6 @@ impl Uses {
     /// The dearest fee that may apply to a tool.
     fn usd(&self, tool: usize) -> Option<Money> {
         let (_, names) = ITEMS[tool];
-        self.fees.iter().filter(|(name, _)| names.contains(name)).map(|(_, usd)| *usd).max()
+        self.held.iter().filter(|(name, _)| names.contains(name)).map(|(_, fee)| fee.usd).max()
     }
 }

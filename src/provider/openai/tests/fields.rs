@@ -49,7 +49,14 @@ fn b4_reasoning() {
         assert!(!call.cuttable);
     }
     assert_eq!(refused(json!({"reasoning": {"mode": "pro"}})).code, "unpriceable_request");
-    assert_eq!(refused(json!({"multi_agent": {"enabled": true}})).code, "unpriceable_request");
+    assert_eq!(
+        refused(json!({"multi_agent": {"enabled": true, "max_concurrent_subagents": 1}})).code,
+        "unpriceable_request"
+    );
+    // The switch that would turn such fields on never reaches the provider, nor do the headers that choose another project's settings.
+    for header in ["openai-beta", "openai-organization", "openai-project"] {
+        assert!(OpenAi.dropped_headers().contains(&header), "{header}");
+    }
 }
 
 #[test]
@@ -224,6 +231,28 @@ fn b4_no_cost_known() {
     // What may stand in the prompt is counted by its bytes.
     let verbose = call(json!({"verbosity": "low"}));
     assert!(verbose.body.exact_input() > free.body.exact_input());
+}
+
+#[test]
+fn b1_data_that_stays_in_a_region_costs_more() {
+    let call = |model: &str, region: Option<&str>| {
+        let options = Options { region: region.map(Into::into), ..Options::default() };
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "x"}]});
+        family::ask(&OpenAi, "/v1/chat/completions", &body, &options).unwrap()
+    };
+    // gpt-5.6-sol: 5 USD written and 20 USD out, a tenth more where the data stays in a region; gpt-5 is older than that.
+    for (model, region, nano) in [
+        ("gpt-5.6-sol", None, 1000 * 5_000 + 100 * 20_000),
+        ("gpt-5.6-sol", Some("us"), 1000 * 5_500 + 100 * 22_000),
+        ("gpt-5.6-sol", Some("eu"), 1000 * 5_500 + 100 * 22_000),
+        ("gpt-5", Some("eu"), 1000 * 1_250 + 100 * 10_000),
+    ] {
+        let call = call(model, region);
+        assert_eq!(call.bound(1000, 100), Money::from_nano(nano), "{model} {region:?}");
+        // The answer is charged by the same factor.
+        let mut reader = OpenAi.answer(CHAT, &call, &AnswerHead::plain("application/json"), Ceiling::Certain(9));
+        assert_eq!(reader.observed(false).thousandths, call.terms.thousandths);
+    }
 }
 
 #[test]

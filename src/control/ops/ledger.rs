@@ -1,0 +1,99 @@
+//! The ledger as a whole: what it is, and what an operator decides when its books are lost.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::OpError;
+use crate::clock::{Calendar, rfc3339};
+use crate::journal::{self, Files};
+use crate::ledger::{BooksStatus, Ledger, Node};
+
+/// What can be said of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerView {
+    /// `good`, `lost` or `unfit`.
+    pub state: &'static str,
+    /// Why, where it is not good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when it is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<String>,
+    /// The id of its books; a file has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub books: Option<String>,
+    /// When an operator last accepted or rebuilt them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<String>,
+    /// Keys in it.
+    pub keys: usize,
+    /// Teams in it.
+    pub teams: usize,
+}
+
+/// What a rebuild did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RebuildView {
+    /// Files read.
+    pub files: usize,
+    /// Gateways that wrote them.
+    pub gateways: usize,
+    /// Holds found in them.
+    pub holds: u64,
+    /// Of these: not settled, so still held.
+    pub open: usize,
+    /// Keys and teams written.
+    pub nodes: usize,
+    /// Sessions written.
+    pub sessions: usize,
+    /// Spent from, without a record in the journal: only those that the ledger still has were restored.
+    pub without_record: Vec<String>,
+    /// Sessions, as `key/session`, that may be older than the journal: paused until someone resumes them.
+    pub paused: Vec<String>,
+}
+
+/// How the ledger stands.
+pub async fn ledger_status(ledger: &Ledger) -> Result<LedgerView, OpError> {
+    let books = ledger.books().await?;
+    view(ledger, books).await
+}
+
+/// Takes the books as they are: whatever gateways have seen that is not in them is given up.
+pub async fn ledger_accept(ledger: &Ledger) -> Result<LedgerView, OpError> {
+    let books = ledger.accept().await?;
+    view(ledger, books).await
+}
+
+async fn view(ledger: &Ledger, books: BooksStatus) -> Result<LedgerView, OpError> {
+    let nodes = ledger.nodes().await?;
+    let keys = nodes.iter().filter(|node| matches!(node, Node::Key(_))).count();
+    let state = match (&books.lost, &books.unfit) {
+        (Some(_), _) => "lost",
+        (None, Some(_)) => "unfit",
+        (None, None) => "good",
+    };
+    let accepted_at = i64::try_from(books.generation).ok().filter(|at| *at > 0).map(rfc3339);
+    let reason = books.lost.or(books.unfit);
+    let lost_at = books.lost_at.map(rfc3339);
+    let teams = nodes.len() - keys;
+    Ok(LedgerView { state, reason, lost_at, books: books.id, accepted_at, keys, teams })
+}
+
+/// Makes whole books of journals, and writes them in the place of those that the ledger has.
+pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBuf]) -> Result<RebuildView, OpError> {
+    let files = Files::find(from).map_err(OpError::invalid)?;
+    let now = ledger.time().await?;
+    let rebuilt = journal::rebuild(&files, calendar, now).map_err(OpError::conflict)?;
+    ledger.engine().restore(&rebuilt.books).await?;
+    Ok(RebuildView {
+        files: files.paths.len(),
+        gateways: files.writers,
+        holds: rebuilt.holds,
+        open: rebuilt.books.holds.iter().filter(|hold| hold.info.state == crate::ledger::HoldState::Open).count(),
+        nodes: rebuilt.books.nodes.len(),
+        sessions: rebuilt.books.sessions.len(),
+        without_record: rebuilt.without_record.iter().map(ToString::to_string).collect(),
+        paused: rebuilt.paused.iter().map(|(key, session)| format!("{key}/{session}")).collect(),
+    })
+}

@@ -1,0 +1,147 @@
+//! The audit journal: every hold, every settlement and every record that a gateway saw, one JSON line each, in files that
+//! only grow. `loopers ledger rebuild` makes whole books of them when the ledger has lost its own.
+//!
+//! * `line`: what is written.
+//! * `writer`: the thread that writes, off the way of calls but before they go out.
+//! * `read`: files back to lines, in order and without gaps.
+//! * `sum`: lines to books.
+
+pub mod line;
+mod read;
+mod sum;
+mod writer;
+
+pub use read::{Files, OPERATOR};
+pub use sum::{Rebuilt, rebuild};
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use self::line::{HoldLine, How, Line, SessionLine};
+use self::writer::Writer;
+use crate::clock::Clock;
+use crate::ledger::{Held, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled, State};
+
+/// Records of which the revision written last is remembered.
+const RECORDS_MAX: usize = 100_000;
+
+/// How much is kept, and in which pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// A file that has become larger is followed by another one.
+    pub file_bytes: u64,
+    /// Files that were not written for longer are removed.
+    pub days: u64,
+}
+
+/// The journal of one process.
+#[derive(Debug)]
+pub struct Journal {
+    writer: Writer,
+    /// The revision of each record that was written last.
+    records: Mutex<HashMap<NodeId, u64>>,
+}
+
+impl Journal {
+    /// The journal of a gateway: files `journal-000001.jsonl` and so on in its own folder.
+    pub fn of_gateway(folder: &Path, writer: &str, keep: Keep) -> io::Result<Journal> {
+        Ok(Journal { writer: Writer::rotating(folder, writer, keep)?, records: Mutex::default() })
+    }
+
+    /// The journal of commands: one file for all of them, made when there is something to write.
+    pub fn of_operator(file: &Path) -> Journal {
+        Journal { writer: Writer::shared(file), records: Mutex::default() }
+    }
+
+    /// Writes lines together.
+    async fn write(&self, lines: &[Line]) -> Result<(), LedgerError> {
+        let mut text = Vec::with_capacity(400 * lines.len());
+        for line in lines {
+            serde_json::to_writer(&mut text, line).map_err(|e| LedgerError::Unavailable(e.to_string()))?;
+            text.push(b'\n');
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let done = self.writer.write(text).await;
+        done.map_err(|why| LedgerError::Unavailable(format!("the journal cannot be written: {why}")))
+    }
+
+    /// True the first time that this revision of a record is seen here.
+    fn is_news(&self, id: &NodeId, revision: u64) -> bool {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if records.len() >= RECORDS_MAX {
+            records.clear();
+        }
+        records.insert(id.clone(), revision) != Some(revision)
+    }
+
+    fn forget(&self, id: &NodeId) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+#[async_trait]
+impl Recorder for Journal {
+    async fn held(&self, ask: &Reserve, held: &Held) -> Result<(), LedgerError> {
+        let session = ask.session.as_ref();
+        let ttl_ms = i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX);
+        let line = HoldLine {
+            hold: ask.hold.clone(),
+            chain: ask.view.chain.clone(),
+            session: session.map(|s| SessionLine { id: s.id.clone(), budget: s.budget, steps: s.steps }),
+            amount: held.granted,
+            now: held.now,
+            expires_at: held.now.saturating_add(ttl_ms),
+            note: ask.note.clone(),
+        };
+        self.write(&[Line::Hold(line)]).await
+    }
+
+    async fn settled(&self, ends: &[(&HoldRef, Settled)]) {
+        let lines: Vec<Line> = ends.iter().filter_map(|(at, settled)| settle_line(at, *settled)).collect();
+        if let Err(error) = self.write(&lines).await {
+            // The books are right; after a rebuild these holds would be charged in full.
+            log::warn!("{} settlements have no lines: {error}", lines.len());
+        }
+    }
+
+    async fn record(&self, node: &Node, revision: u64) {
+        if !self.is_news(node.id(), revision) {
+            return;
+        }
+        let line = match node.clone() {
+            Node::Key(key) => Line::Key { revision, key },
+            Node::Team(team) => Line::Team { revision, team },
+        };
+        if let Err(error) = self.write(&[line]).await {
+            self.forget(node.id());
+            log::warn!("the record of {} has no line: {error}", node.id());
+        }
+    }
+
+    async fn session(&self, key: &NodeId, session: &str, state: State) {
+        let line = Line::Session { key: key.clone(), session: session.into(), state, at: Clock::System.now() };
+        if let Err(error) = self.write(&[line]).await {
+            log::warn!("the state of session {session} has no line: {error}");
+        }
+    }
+}
+
+fn settle_line(at: &HoldRef, settled: Settled) -> Option<Line> {
+    let (how, charged) = match settled {
+        Settled::Applied { charged, .. } => (How::Applied, charged),
+        Settled::Corrected { charged, .. } => (How::Corrected, charged),
+        Settled::Already { charged } => (How::Already, charged),
+        // Without a hold there is nothing to say; with one, in its line, it stays open: doubt charges.
+        Settled::Unknown => return None,
+    };
+    Some(Line::Settle { hold: at.hold.clone(), how, charged, at: Clock::System.now() })
+}
+
+#[cfg(test)]
+mod tests;

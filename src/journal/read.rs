@@ -1,0 +1,135 @@
+//! Files back to lines. Whatever may hide a line that counts is an error, not a default.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::line::{Line, VERSION};
+use crate::clock::Millis;
+
+/// The writer of the commands' file, which several processes append to.
+pub const OPERATOR: &str = "operator";
+
+/// The files of a journal, in the order in which they are read, and how far back they reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The files: of each writer in order, its oldest first.
+    pub paths: Vec<PathBuf>,
+    /// Since when nothing is missing; `None` when they reach back to the beginning.
+    pub complete_since: Option<Millis>,
+    /// Gateways that wrote them.
+    pub writers: usize,
+}
+
+impl Files {
+    /// Finds out whose each file is. A directory stands for all `.jsonl` files in it and one level below.
+    pub fn find(given: &[PathBuf]) -> Result<Files, String> {
+        let mut writers: BTreeMap<String, BTreeMap<u64, (PathBuf, Millis)>> = BTreeMap::new();
+        let mut files = Files::default();
+        let mut shared = Vec::new();
+        for path in expand(given)? {
+            match head(&path)? {
+                Some((writer, number, at)) => {
+                    let of_writer = writers.entry(writer.clone()).or_default();
+                    if let Some((other, _)) = of_writer.insert(number, (path.clone(), at)) {
+                        let both = format!("{} and {}", other.display(), path.display());
+                        return Err(format!("{both} are the same file (number {number}) of gateway {writer}"));
+                    }
+                }
+                None => shared.push(path),
+            }
+        }
+        if writers.is_empty() && shared.is_empty() {
+            return Err("there is no journal: give its files, or the folder that `state:` names".into());
+        }
+        files.writers = writers.len();
+        for (writer, numbered) in writers {
+            let mut expected = None;
+            for (number, (path, at)) in numbered {
+                match expected {
+                    Some(next) if next != number => {
+                        return Err(format!(
+                            "file {next} of gateway {writer} is missing: what it charged would be lost"
+                        ));
+                    }
+                    // The first one that is kept: whatever was before is not known.
+                    None if number > 1 => files.complete_since = files.complete_since.max(Some(at)),
+                    _ => {}
+                }
+                expected = Some(number + 1);
+                files.paths.push(path);
+            }
+        }
+        files.paths.extend(shared);
+        Ok(files)
+    }
+}
+
+fn expand(given: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        for inner in list(path)? {
+            if inner.is_dir() {
+                found.extend(list(&inner)?.into_iter().filter(|path| is_journal(path)));
+            } else if is_journal(&inner) {
+                found.push(inner);
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jsonl")
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = std::fs::read_dir(folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(|e| e.to_string())).collect()
+}
+
+/// The first line of a gateway's file: writer, number, time. `None` for a file of commands.
+fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
+    let file = File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let mut text = String::new();
+    BufReader::new(file).read_line(&mut text).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    match serde_json::from_str(&text) {
+        Ok(Line::File { version, writer, number, at }) if version == VERSION => Ok(Some((writer, number, at))),
+        Ok(Line::File { version, .. }) => {
+            Err(format!("{} has version {version}; this program reads version {VERSION}", path.display()))
+        }
+        Ok(_) => Ok(None),
+        Err(_) if path.file_stem().is_some_and(|stem| stem == OPERATOR) => Ok(None),
+        Err(error) => Err(format!("{} is not a journal: {error}", path.display())),
+    }
+}
+
+/// Gives every line of a file to `take`. The last line may be cut short: it was being written when the process ended, so nobody
+/// acted on it. Any other damage is an error.
+pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
+    let cannot = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
+    let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
+    let shared = path.file_stem().is_some_and(|stem| stem == OPERATOR);
+    let mut text = Vec::new();
+    for number in 1_u64.. {
+        text.clear();
+        if reader.read_until(b'\n', &mut text).map_err(cannot)? == 0 {
+            break;
+        }
+        let whole = text.ends_with(b"\n");
+        match serde_json::from_slice(&text) {
+            Ok(line) => take(line),
+            // Half a line of a command: it has said so, and another one may have gone on behind it.
+            Err(_) if !whole || shared => {}
+            Err(error) => return Err(format!("{}:{number}: {error}", path.display())),
+        }
+    }
+    Ok(())
+}

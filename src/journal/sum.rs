@@ -1,0 +1,363 @@
+//! Lines to books. Needs no order: what a hold adds to a window follows from where the window started when it was taken.
+//!
+//! Doubt charges: a hold without a settlement stays held, and is charged in full when it is due.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::line::{HoldLine, How, Line};
+use super::read::{Files, read};
+use crate::clock::{Calendar, Frame, Millis, WINDOWS, Window};
+use crate::ledger::rules::{self, Counters, SessionBook};
+use crate::ledger::{
+    HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, Node, NodeBooks, NodeId, SessionBooks, SettledBooks, Snapshot,
+    State,
+};
+use crate::money::Money;
+
+/// What a journal says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The books.
+    pub books: Snapshot,
+    /// Holds in the journal.
+    pub holds: u64,
+    /// Keys and teams that were spent from, and of which it has no record.
+    pub without_record: Vec<NodeId>,
+    /// Sessions that may be older than the journal: paused, since what they spent before is not known.
+    pub paused: Vec<(NodeId, Arc<str>)>,
+}
+
+/// A settlement: what it did, the charge, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    how: How,
+    charged: Money,
+    at: Millis,
+}
+
+/// How a hold stands at the time of the books.
+struct Standing {
+    state: HoldState,
+    charged: Money,
+    ended_at: Millis,
+}
+
+/// What is known of one session: its holds by the time at which they were taken, and its state.
+#[derive(Default)]
+struct Run {
+    holds: BTreeMap<(Millis, HoldId), (HoldLine, Standing)>,
+    state: Option<(Millis, State)>,
+}
+
+struct Sum<'a> {
+    calendar: &'a Calendar,
+    frame: &'a Frame,
+    now: Millis,
+    /// Holds of sessions, whose order counts, and those without a final settlement yet.
+    open: HashMap<HoldId, HoldLine>,
+    /// Settlements whose hold was not read yet, or that another one may still correct.
+    ends: HashMap<HoldId, End>,
+    records: HashMap<NodeId, (Node, u64)>,
+    chains: HashMap<NodeId, Vec<NodeId>>,
+    states: HashMap<(NodeId, Arc<str>), (Millis, State)>,
+    counters: HashMap<NodeId, Counters>,
+    rebuilt: Rebuilt,
+    /// The first line that made no sense.
+    problem: Option<String>,
+}
+
+impl<'a> Sum<'a> {
+    fn new(calendar: &'a Calendar, frame: &'a Frame, now: Millis) -> Self {
+        Sum {
+            calendar,
+            frame,
+            now,
+            open: HashMap::new(),
+            ends: HashMap::new(),
+            records: HashMap::new(),
+            chains: HashMap::new(),
+            states: HashMap::new(),
+            counters: HashMap::new(),
+            rebuilt: Rebuilt::default(),
+            problem: None,
+        }
+    }
+
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::File { .. } => {}
+            Line::Hold(hold) => {
+                let id = hold.hold.clone();
+                for at in 0..hold.chain.len() {
+                    if !self.chains.contains_key(&hold.chain[at]) {
+                        self.chains.insert(hold.chain[at].clone(), hold.chain[at..].to_vec());
+                    }
+                }
+                self.open.entry(id.clone()).or_insert(hold);
+                self.close(&id);
+            }
+            Line::Settle { hold, how, charged, at } => {
+                let end = End { how, charged, at };
+                let known = self.ends.entry(hold.clone()).or_insert(end);
+                // A correction stands against everything, and what was applied against a repetition.
+                if how > known.how {
+                    *known = end;
+                }
+                self.close(&hold);
+            }
+            Line::Key { revision, key } => self.record(Node::Key(key), revision),
+            Line::Team { revision, team } => self.record(Node::Team(team), revision),
+            Line::Session { key, session, state, at } => {
+                let known = self.states.entry((key, session)).or_insert((at, state));
+                if at >= known.0 {
+                    *known = (at, state);
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, node: Node, revision: u64) {
+        let known = self.records.get(node.id()).is_none_or(|(_, before)| *before < revision);
+        if known {
+            self.records.insert(node.id().clone(), (node, revision));
+        }
+    }
+
+    /// Adds up a hold as soon as nothing can change any more, so that only few are in memory.
+    fn close(&mut self, id: &HoldId) {
+        let final_end = self.ends.get(id).is_some_and(|end| end.how != How::Already);
+        if final_end && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
+            self.add_up(id);
+        }
+    }
+
+    fn add_up(&mut self, id: &HoldId) {
+        let Some(hold) = self.open.remove(id) else { return };
+        let standing = stands(&hold, self.ends.remove(id), self.now);
+        match self.calendar.frame(hold.now) {
+            Ok(frame) => {
+                self.count(&hold, &standing, &frame.starts);
+                self.rebuilt.remember(&hold, &standing, &frame.starts, 0, self.now);
+            }
+            Err(error) => self.problem = Some(format!("hold {id}: {error}")),
+        }
+    }
+
+    /// Adds a hold to the books of every node that it was taken from.
+    fn count(&mut self, hold: &HoldLine, standing: &Standing, starts: &[Millis; WINDOWS]) {
+        self.rebuilt.holds += 1;
+        for node in &hold.chain {
+            let books = self.counters.entry(node.clone()).or_insert_with(|| Counters::starting(self.frame));
+            add(books, hold, standing, starts);
+        }
+    }
+
+    /// The chain of every node that has a record.
+    fn find_chains(&mut self) {
+        for id in self.records.keys() {
+            let mut chain = vec![id.clone()];
+            while let Some(parent) =
+                chain.last().and_then(|last| self.records.get(last)).and_then(|(node, _)| above(node))
+            {
+                if chain.contains(&parent) {
+                    break;
+                }
+                chain.push(parent);
+            }
+            self.chains.entry(id.clone()).or_insert(chain);
+        }
+    }
+}
+
+fn above(node: &Node) -> Option<NodeId> {
+    match node {
+        Node::Key(key) => key.team.clone(),
+        Node::Team(team) => team.parent.clone(),
+    }
+}
+
+/// The books at `now`, the ledger's own time, from all lines of a journal. Refuses a journal that does not reach back to the
+/// start of the month: what was spent before would be spent again.
+pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuilt, String> {
+    let frame = calendar.frame(now).map_err(|e| e.to_string())?;
+    let month = frame.starts[Window::Monthly.index()];
+    if files.complete_since.is_some_and(|since| since > month) {
+        return Err(
+            "the journal does not reach back to the start of the month: older files are missing, and what they \
+                    charged could be spent again"
+                .into(),
+        );
+    }
+    let mut sum = Sum::new(calendar, &frame, now);
+    for path in &files.paths {
+        read(path, |line| sum.take(line))?;
+    }
+    sum.find_chains();
+    sum.finish(files.complete_since)
+}
+
+impl Sum<'_> {
+    /// The holds of sessions, in their order; those without one are added up.
+    fn runs(&mut self) -> Result<HashMap<(NodeId, Arc<str>), Run>, String> {
+        let mut runs: HashMap<(NodeId, Arc<str>), Run> = HashMap::new();
+        let ids: Vec<HoldId> = self.open.keys().cloned().collect();
+        for id in ids {
+            let place = self
+                .open
+                .get(&id)
+                .and_then(|hold| Some((hold.chain.first()?.clone(), hold.session.as_ref()?.id.clone())));
+            let Some(place) = place else {
+                self.add_up(&id);
+                continue;
+            };
+            let Some(hold) = self.open.remove(&id) else { continue };
+            let standing = stands(&hold, self.ends.remove(&id), self.now);
+            let starts = self.calendar.frame(hold.now).map_err(|e| format!("hold {id}: {e}"))?.starts;
+            self.count(&hold, &standing, &starts);
+            runs.entry(place).or_default().holds.insert((hold.now, id), (hold, standing));
+        }
+        for (at, state) in std::mem::take(&mut self.states) {
+            runs.entry(at).or_default().state = Some(state);
+        }
+        Ok(runs)
+    }
+
+    fn finish(mut self, complete_since: Option<Millis>) -> Result<Rebuilt, String> {
+        let (calendar, now) = (self.calendar, self.now);
+        let runs = self.runs()?;
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
+        let mut rebuilt = std::mem::take(&mut self.rebuilt);
+        for ((key, id), run) in runs {
+            let chain = self.chains.get(&key).cloned().unwrap_or_else(|| vec![key.clone()]);
+            let (mut book, first) = rebuilt.run(run, calendar, now)?;
+            if book.is_forgotten(now) {
+                continue;
+            }
+            let known_since = complete_since.map(|since| since.saturating_add(rules::SESSION_KEPT_MS));
+            if known_since.is_some_and(|since| first < since) && book.state == State::Active {
+                book.state = State::Paused;
+                rebuilt.paused.push((key.clone(), id.clone()));
+            }
+            rebuilt.books.sessions.push(SessionBooks { chain, id, book });
+        }
+        rebuilt.books.now = now;
+        rebuilt.nodes(self);
+        Ok(rebuilt)
+    }
+}
+
+/// How a hold stands: by its settlement, or in doubt.
+fn stands(hold: &HoldLine, end: Option<End>, now: Millis) -> Standing {
+    let due = hold.expires_at <= now;
+    match end {
+        // It may have been settled in full, or have expired: the latter can still be corrected.
+        Some(End { how: How::Already, charged, .. }) if charged == hold.amount && due => {
+            Standing { state: HoldState::Expired, charged, ended_at: hold.expires_at }
+        }
+        Some(End { charged, at, .. }) => Standing { state: HoldState::Settled, charged, ended_at: at },
+        None if due => Standing { state: HoldState::Expired, charged: hold.amount, ended_at: hold.expires_at },
+        None => Standing { state: HoldState::Open, charged: Money::ZERO, ended_at: hold.now },
+    }
+}
+
+fn add(books: &mut Counters, hold: &HoldLine, standing: &Standing, starts: &[Millis; WINDOWS]) {
+    for (book, start) in books.windows.iter_mut().zip(starts) {
+        if book.start == *start {
+            match standing.state {
+                HoldState::Open => book.held = rules::counted(book.held, hold.amount),
+                _ => book.spent = rules::counted(book.spent, standing.charged),
+            }
+        }
+    }
+    if standing.state != HoldState::Open {
+        books.charged_total = rules::counted(books.charged_total, standing.charged);
+        let overrun = standing.charged.saturating_sub(hold.amount);
+        books.overrun_total = rules::counted(books.overrun_total, overrun);
+    }
+}
+
+impl Rebuilt {
+    /// Keeps what a late settlement of the hold must find.
+    fn remember(
+        &mut self,
+        hold: &HoldLine,
+        standing: &Standing,
+        starts: &[Millis; WINDOWS],
+        born: Millis,
+        now: Millis,
+    ) {
+        let Some(root) = hold.chain.last() else { return };
+        if standing.state == HoldState::Settled {
+            let until = standing.ended_at.saturating_add(rules::SETTLED_KEPT_MS);
+            if until > now {
+                let (id, charged) = (hold.hold.clone(), standing.charged);
+                let one = SettledBooks { id, root: root.clone(), amount: hold.amount, charged, until };
+                self.books.settled.push(one);
+            }
+            return;
+        }
+        if standing.state == HoldState::Expired && hold.expires_at.saturating_add(rules::EXPIRED_KEPT_MS) <= now {
+            return;
+        }
+        let session = hold.session.as_ref().map(|session| session.id.clone());
+        let info = HoldInfo {
+            at: HoldRef { hold: hold.hold.clone(), chain: hold.chain.clone(), session },
+            state: standing.state,
+            amount: hold.amount,
+            charged: standing.charged,
+            expires_at: hold.expires_at,
+            note: hold.note.clone(),
+        };
+        self.books.holds.push(HoldBooks { info, born, starts: *starts });
+    }
+
+    /// The books of one session, and when the first hold that is known of it was taken. One that was forgotten in between began
+    /// anew.
+    fn run(&mut self, run: Run, calendar: &Calendar, now: Millis) -> Result<(SessionBook, Millis), String> {
+        let set_at = run.state.map_or(0, |(at, _)| at);
+        let mut book: Option<SessionBook> = None;
+        for ((taken_at, _), (hold, standing)) in run.holds {
+            let mut current = match book.take() {
+                Some(book) if !book.is_forgotten(taken_at) => book,
+                _ => SessionBook::new(taken_at),
+            };
+            if let Some(asked) = &hold.session {
+                let ask = crate::ledger::SessionAsk { id: asked.id.clone(), budget: asked.budget, steps: asked.steps };
+                current = current.tightened(&ask);
+            }
+            current.take(hold.amount, taken_at.max(current.used_at));
+            if standing.state != HoldState::Open {
+                current.charge(hold.amount, standing.charged, standing.ended_at.min(now).max(current.used_at));
+            }
+            let starts = calendar.frame(hold.now).map_err(|e| e.to_string())?.starts;
+            self.remember(&hold, &standing, &starts, current.born, now);
+            book = Some(current);
+        }
+        let mut book = book.unwrap_or_else(|| SessionBook::new(set_at));
+        if let Some((at, state)) = run.state {
+            book.state = state;
+            book.used_at = book.used_at.max(at.min(now));
+        }
+        let born = book.born;
+        Ok((book, born))
+    }
+
+    /// Every key and team, each after those above it.
+    fn nodes(&mut self, mut sum: Sum<'_>) {
+        for (id, chain) in sum.chains {
+            let record = sum.records.remove(&id);
+            let mut books = sum.counters.remove(&id).unwrap_or_else(|| Counters::starting(sum.frame));
+            books.clock = if chain.len() == 1 { sum.now } else { 0 };
+            if record.is_none() {
+                self.without_record.push(id.clone());
+            }
+            self.books.nodes.push(NodeBooks { chain, record, counters: books });
+        }
+        self.without_record.sort();
+        self.paused.sort();
+        self.books.nodes.sort_by(|a, b| (a.chain.len(), &a.chain).cmp(&(b.chain.len(), &b.chain)));
+    }
+}

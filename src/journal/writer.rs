@@ -1,0 +1,278 @@
+//! Writes lines in the order in which they come, many at once: a thread of its own, so that a slow disk holds up no worker.
+//!
+//! Who writes waits until the line was handed to the system (`write` has returned): from then on the end of this process
+//! cannot lose it. The end of the machine can, for about a second: files are synced that often.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::Keep;
+use super::line::{Line, VERSION};
+use crate::clock::Clock;
+use crate::ledger::durable;
+
+/// Lines that may wait for the thread.
+const WAITING_MAX: usize = 8_192;
+/// Bytes written at once.
+const BATCH_BYTES: usize = 256 * 1024;
+/// The longest that a line may be on its way to the file.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a full queue is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(1);
+/// How long what was written may be in the system's memory only.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often old files are looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+type Done = Result<(), String>;
+
+/// A line and who waits for it.
+struct Job {
+    line: Vec<u8>,
+    done: oneshot::Sender<Done>,
+}
+
+/// Where lines are handed in.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: SyncSender<Job>,
+}
+
+impl Writer {
+    /// Files of one writer in a folder. Begins a new one.
+    pub fn rotating(folder: &Path, writer: &str, keep: Keep) -> io::Result<Writer> {
+        let number = numbers(folder)?.last().map_or(1, |last| last + 1);
+        let mut files = Rotating {
+            folder: folder.into(),
+            writer: writer.into(),
+            keep,
+            number,
+            file: begin(folder, writer, number)?,
+            size: 0,
+            tidied: Instant::now(),
+        };
+        files.tidy();
+        Writer::start(Place::Rotating(files))
+    }
+
+    /// One file that several processes append to.
+    pub fn shared(file: &Path) -> Writer {
+        let (queue, jobs) = sync_channel(WAITING_MAX);
+        let place = Place::Shared { path: file.into(), file: None };
+        // Without a thread nobody takes the other end: each line is then refused, with a warning of who wrote it.
+        let _ = std::thread::Builder::new().name("loopers-journal".into()).spawn(move || run(place, &jobs));
+        Writer { queue }
+    }
+
+    fn start(place: Place) -> io::Result<Writer> {
+        let (queue, jobs) = sync_channel(WAITING_MAX);
+        std::thread::Builder::new().name("loopers-journal".into()).spawn(move || run(place, &jobs))?;
+        Ok(Writer { queue })
+    }
+
+    /// Writes a line, and returns when the system has it.
+    pub async fn write(&self, line: Vec<u8>) -> Done {
+        let (done, answer) = oneshot::channel();
+        let mut job = Job { line, done };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.queue.try_send(job) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err("its thread has ended".into()),
+                Err(TrySendError::Full(_)) if Instant::now() > deadline => return Err("the disk is too slow".into()),
+                Err(TrySendError::Full(back)) => job = back,
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, answer).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err("its thread has ended".into()),
+            Err(_) => Err("the disk is too slow".into()),
+        }
+    }
+}
+
+/// Takes what waits, writes it at once, and tells everybody; until nobody can hand in anything more.
+fn run(mut place: Place, jobs: &Receiver<Job>) {
+    let syncer = syncer();
+    let mut unsynced: Option<Instant> = None;
+    loop {
+        let first = match unsynced {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(since) => jobs.recv_timeout(SYNC_EVERY.saturating_sub(since.elapsed())),
+        };
+        let mut waiting = Vec::new();
+        let mut text = Vec::new();
+        let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
+        let mut next = first.ok();
+        while let Some(job) = next {
+            text.extend_from_slice(&job.line);
+            waiting.push(job.done);
+            next = if text.len() < BATCH_BYTES { jobs.try_recv().ok() } else { None };
+        }
+        if !text.is_empty() {
+            let written = place.append(&text).map_err(|e| e.to_string());
+            unsynced = unsynced.or_else(|| Some(Instant::now()));
+            for done in waiting {
+                // Who waited no longer has had an answer already.
+                let _ = done.send(written.clone());
+            }
+        }
+        if unsynced.is_some_and(|since| ended || since.elapsed() >= SYNC_EVERY) {
+            // A sync that still runs covers what was written before it began: the rest waits for the next round.
+            let handed = place.file().is_none_or(|file| syncer.try_send(file).is_ok());
+            unsynced = if handed { None } else { Some(Instant::now()) };
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Syncs files one after the other: lines are written meanwhile.
+fn syncer() -> SyncSender<File> {
+    let (queue, files) = sync_channel::<File>(1);
+    let sync = move || {
+        for file in files {
+            if let Err(error) = file.sync_data() {
+                log::error!("the journal cannot be synced: {error}");
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("loopers-sync".into()).spawn(sync) {
+        log::error!("the journal cannot be synced: {error}");
+    }
+    queue
+}
+
+/// Where lines go.
+enum Place {
+    Rotating(Rotating),
+    Shared { path: PathBuf, file: Option<File> },
+}
+
+impl Place {
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Place::Rotating(files) => files.append(text),
+            Place::Shared { path, file } => {
+                let file = match file {
+                    Some(file) => file,
+                    None => file.insert(open(path)?),
+                };
+                // One call: the system does not mix what two processes append.
+                write_whole(file, text)?;
+                // The command that wrote it ends at once.
+                file.sync_data()
+            }
+        }
+    }
+
+    /// The file that is written now.
+    fn file(&self) -> Option<File> {
+        match self {
+            Place::Rotating(files) => files.file.try_clone().ok(),
+            Place::Shared { file, .. } => file.as_ref().and_then(|file| file.try_clone().ok()),
+        }
+    }
+}
+
+/// The files of a gateway.
+struct Rotating {
+    folder: PathBuf,
+    writer: String,
+    keep: Keep,
+    number: u64,
+    file: File,
+    size: u64,
+    tidied: Instant,
+}
+
+impl Rotating {
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.size > self.keep.file_bytes {
+            self.file.sync_data()?;
+            self.file = begin(&self.folder, &self.writer, self.number + 1)?;
+            (self.number, self.size) = (self.number + 1, 0);
+        }
+        if self.tidied.elapsed() > TIDY_EVERY {
+            self.tidy();
+        }
+        let before = self.file.metadata()?.len();
+        if let Err(error) = self.file.write_all(text) {
+            // Half a line would spoil the next one.
+            self.file.set_len(before)?;
+            return Err(error);
+        }
+        self.size += text.len() as u64;
+        Ok(())
+    }
+
+    /// Removes files that are older than what is kept.
+    fn tidy(&mut self) {
+        self.tidied = Instant::now();
+        let oldest = SystemTime::now().checked_sub(Duration::from_secs(self.keep.days.saturating_mul(86_400)));
+        let Some(oldest) = oldest else { return };
+        for number in numbers(&self.folder).unwrap_or_default() {
+            let path = self.folder.join(name(number));
+            let old = path.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at < oldest);
+            if number != self.number && old && std::fs::remove_file(&path).is_err() {
+                log::warn!("{} is older than limits.journal_days, and cannot be removed", path.display());
+            }
+        }
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("journal-{number:06}.jsonl")
+}
+
+/// The numbers of the files in a folder, ascending.
+fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let file = entry?.file_name();
+        let number: Option<u64> =
+            file.to_str().and_then(|name| name.strip_prefix("journal-")?.strip_suffix(".jsonl")?.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A new file with its first line.
+fn begin(folder: &Path, writer: &str, number: u64) -> io::Result<File> {
+    let path = folder.join(name(number));
+    let mut file = open(&path)?;
+    let line = Line::File { version: VERSION, writer: writer.into(), number, at: Clock::System.now() };
+    let mut text = serde_json::to_vec(&line)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    durable::sync_folder(&path)?;
+    Ok(file)
+}
+
+/// A file to append to, readable by its owner only.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn write_whole(file: &mut File, text: &[u8]) -> io::Result<()> {
+    let written = file.write(text)?;
+    if written == text.len() {
+        return Ok(());
+    }
+    // A line that was cut short is ended, so that it does not spoil the next one.
+    file.write_all(b"\n")?;
+    Err(io::Error::new(io::ErrorKind::WriteZero, "the line was not written whole"))
+}

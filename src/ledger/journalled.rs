@@ -1,0 +1,103 @@
+//! A ledger whose every change is told to a recorder: the audit journal.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Charge, Edit, Held, HoldRef, KeyRecord, KeyView, Ledger, LedgerError, Node, NodeId, Reserve, Settled, State,
+    TeamRecord, Verdict,
+};
+use crate::secret::KeyHash;
+
+/// Writes down what happened.
+#[async_trait]
+pub trait Recorder: fmt::Debug + Send + Sync {
+    /// A hold was taken. Its call goes out only when this has returned `Ok`: the line was handed to the system.
+    async fn held(&self, ask: &Reserve, held: &Held) -> Result<(), LedgerError>;
+    /// Holds were settled.
+    async fn settled(&self, ends: &[(&HoldRef, Settled)]);
+    /// A key or team is like this under a revision.
+    async fn record(&self, node: &Node, revision: u64);
+    /// A session of a key was given a state.
+    async fn session(&self, key: &NodeId, session: &str, state: State);
+}
+
+/// See [`Ledger::Journalled`].
+#[derive(Clone, Debug)]
+pub struct Journalled {
+    /// The ledger that decides.
+    pub books: Arc<Ledger>,
+    /// Who is told.
+    pub recorder: Arc<dyn Recorder>,
+}
+
+impl Journalled {
+    pub(super) async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        let verdict = Box::pin(self.books.reserve(ask)).await?;
+        if let Verdict::Held(held) = &verdict {
+            // An error here leaves a hold that the caller must release, as after any error.
+            self.recorder.held(ask, held).await?;
+        }
+        Ok(verdict)
+    }
+
+    pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
+        let settled = Box::pin(self.books.settle(at, charge)).await?;
+        self.recorder.settled(&[(at, settled)]).await;
+        Ok(settled)
+    }
+
+    pub(super) async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        let done = Box::pin(self.books.settle_all(ends)).await;
+        let settled: Vec<(&HoldRef, Settled)> =
+            ends.iter().zip(&done).filter_map(|((at, _), settled)| Some((&**at, *settled.as_ref().ok()?))).collect();
+        self.recorder.settled(&settled).await;
+        done
+    }
+
+    pub(super) async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeyView>, LedgerError> {
+        let found = Box::pin(self.books.key_by_hash(hash)).await?;
+        if let Some(view) = &found {
+            self.recorder.record(&Node::Key(view.key.clone()), view.revision).await;
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn create_key(&self, record: &KeyRecord) -> Result<(), LedgerError> {
+        Box::pin(self.books.create_key(record)).await?;
+        self.tell(&record.id).await
+    }
+
+    pub(super) async fn create_team(&self, record: &TeamRecord) -> Result<(), LedgerError> {
+        Box::pin(self.books.create_team(record)).await?;
+        self.tell(&record.id).await
+    }
+
+    pub(super) async fn edit(&self, id: &NodeId, edit: &Edit) -> Result<(), LedgerError> {
+        Box::pin(self.books.edit(id, edit)).await?;
+        self.tell(id).await
+    }
+
+    pub(super) async fn set_session_state(&self, key: &NodeId, session: &str, state: State) -> Result<(), LedgerError> {
+        Box::pin(self.books.set_session_state(key, session, state)).await?;
+        self.recorder.session(key, session, state).await;
+        Ok(())
+    }
+
+    /// Writes down every key and team.
+    pub(super) async fn tell_all(&self) -> Result<(), LedgerError> {
+        for node in Box::pin(self.books.nodes()).await? {
+            self.tell(node.id()).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, id: &NodeId) -> Result<(), LedgerError> {
+        if let Some((node, revision)) = Box::pin(self.books.record(id)).await? {
+            self.recorder.record(&node, revision).await;
+        }
+        Ok(())
+    }
+}

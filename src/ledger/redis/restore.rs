@@ -1,0 +1,165 @@
+//! Books written anew. Nobody may spend meanwhile: gateways see the block before anything is written, and each tree's root,
+//! which every reserve needs, is written last.
+
+use std::time::Duration;
+
+use ::redis::cmd;
+use tokio::time::sleep;
+
+use super::directory::{chain_text, new_books, to_json};
+use super::{RedisLedger, reply, shape};
+use crate::ledger::names::{self, Tree};
+use crate::ledger::rules::{EXPIRED_KEPT_MS, SESSION_KEPT_MS};
+use crate::ledger::{
+    HoldBooks, HoldState, KeyRecord, LedgerError, Limits, Node, NodeBooks, NodeId, SessionBooks, SettledBooks,
+    Snapshot, State, TeamRecord,
+};
+
+/// Longer than gateways take to see that the books are blocked.
+const BLOCK_SEEN_AFTER: Duration = Duration::from_secs(2);
+/// Written while the books are.
+const REASON: &str = "the books are being rebuilt; if nobody does so any more, run the rebuild again";
+
+impl RedisLedger {
+    /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; a record that the ledger has in the
+    /// same or a later revision stays too.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        self.block(REASON).await?;
+        sleep(BLOCK_SEEN_AFTER).await;
+        let mut roots: Vec<NodeId> = snapshot.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
+        roots.sort();
+        roots.dedup();
+        self.each(roots, |ledger, root| async move { ledger.clear_holds(&root).await }).await?;
+        self.each(snapshot.settled.clone(), |ledger, one| async move { ledger.put_settled(&one).await }).await?;
+        let now = snapshot.now;
+        self.each(snapshot.sessions.clone(), move |ledger, one| async move { ledger.put_session(&one, now).await })
+            .await?;
+        self.each(snapshot.holds.clone(), |ledger, one| async move { ledger.put_hold(&one).await }).await?;
+        let (tops, below): (Vec<NodeBooks>, Vec<NodeBooks>) =
+            snapshot.nodes.iter().cloned().partition(|node| node.chain.len() == 1);
+        self.each(below, |ledger, node| async move { ledger.put_node(&node).await }).await?;
+        self.each(tops, |ledger, node| async move { ledger.put_node(&node).await }).await?;
+        self.accept().await.map(drop)
+    }
+
+    /// The ledger's own time.
+    pub async fn time(&self) -> Result<i64, LedgerError> {
+        let [seconds, micros] = reply::array(self.command(&cmd("TIME")).await?)?;
+        let number = |value| -> Result<i64, LedgerError> { reply::Words::new(&reply::text(value)?).number() };
+        Ok(number(seconds)? * 1000 + number(micros)? / 1000 + self.frames.offset())
+    }
+
+    /// Removes the open and expired holds of a tree, so that none of them is settled on books that do not count it.
+    async fn clear_holds(&self, root: &NodeId) -> Result<(), LedgerError> {
+        let names = Tree::of(root);
+        for index in [names.open(), names.expired()] {
+            let ids = reply::texts(self.command(cmd("ZRANGE").arg(&index).arg(0).arg(-1)).await?)?;
+            for id in ids {
+                self.command(cmd("DEL").arg(names.hold(&crate::ledger::HoldId(id.as_str().into())))).await?;
+            }
+            self.command(cmd("DEL").arg(&index)).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_settled(&self, one: &SettledBooks) -> Result<(), LedgerError> {
+        let key = Tree::of(&one.root).hold(&one.id);
+        self.command(cmd("SET").arg(key).arg(shape::pack_settled(one)?).arg("PXAT").arg(one.until)).await.map(drop)
+    }
+
+    async fn put_hold(&self, hold: &HoldBooks) -> Result<(), LedgerError> {
+        let info = &hold.info;
+        let root = info.at.chain.last().ok_or_else(|| reply::unexpected("a hold without a chain"))?;
+        let names = Tree::of(root);
+        let until = if info.state == HoldState::Open { 0 } else { info.expires_at + EXPIRED_KEPT_MS };
+        let mut set = cmd("SET");
+        set.arg(names.hold(&info.at.hold)).arg(shape::pack_hold(hold, until)?);
+        let (index, due) = match info.state {
+            HoldState::Open => (names.open(), info.expires_at),
+            _ => {
+                set.arg("PXAT").arg(until);
+                (names.expired(), until)
+            }
+        };
+        self.command(&set).await?;
+        self.command(cmd("ZADD").arg(index).arg(due).arg(&*info.at.hold.0)).await.map(drop)
+    }
+
+    async fn put_session(&self, session: &SessionBooks, now: i64) -> Result<(), LedgerError> {
+        let (Some(key), Some(root)) = (session.chain.first(), session.chain.last()) else {
+            return Err(reply::unexpected("a session without a key"));
+        };
+        let mut set = cmd("SET");
+        set.arg(Tree::of(root).session(key, &session.id)).arg(shape::pack_session(&session.book)?);
+        if session.book.open == 0 {
+            let left = session.book.used_at + SESSION_KEPT_MS - now;
+            if left <= 0 {
+                return Ok(());
+            }
+            set.arg("PX").arg(left);
+        }
+        self.command(&set).await.map(drop)
+    }
+
+    async fn put_node(&self, node: &NodeBooks) -> Result<(), LedgerError> {
+        let (Some(id), Some(root)) = (node.chain.first(), node.chain.last()) else {
+            return Err(reply::unexpected("a node without a chain"));
+        };
+        let names = Tree::of(root);
+        let there = self.load(&names, id).await?.filter(|loaded| loaded.made).map(|loaded| loaded.revision);
+        let newer = node.record.as_ref().filter(|(_, revision)| there.is_none_or(|there| there < *revision));
+        if let Some((record, revision)) = newer {
+            self.put_record(&names, &node.chain, record, *revision).await?;
+        } else if there.is_none() {
+            // Nobody knows the record: without it nothing can be spent, and what was spent is in the books above it.
+            return Ok(());
+        }
+        let mut set = cmd("HSET");
+        set.arg(names.node(id)).arg("w").arg(&shape::pack_books(&node.counters)?[..]);
+        if node.chain.len() == 1 {
+            set.arg("b").arg(new_books()?);
+        }
+        self.command(&set).await?;
+        // The end of the making of a node: see `ledger/names.rs`.
+        self.command(cmd("HSET").arg(names.node(id)).arg("m").arg("1")).await?;
+        self.command(cmd("SADD").arg(names::trees()).arg(root.as_str())).await.map(drop)
+    }
+
+    async fn put_record(
+        &self,
+        names: &Tree,
+        chain: &[NodeId],
+        record: &Node,
+        revision: u64,
+    ) -> Result<(), LedgerError> {
+        let id = record.id();
+        let mut set = cmd("HSET");
+        set.arg(names.node(id)).arg("v").arg(revision);
+        let (json, state, limits) = match record {
+            Node::Key(key) => {
+                set.arg("h").arg(&key.hash);
+                if let Some(at) = key.expires_at {
+                    set.arg("x").arg(at.max(0));
+                }
+                let bare = KeyRecord {
+                    hash: String::new(),
+                    expires_at: None,
+                    state: State::Active,
+                    limits: Limits::default(),
+                    ..key.clone()
+                };
+                self.command(cmd("SET").arg(names::hash(&key.hash)).arg(chain_text(chain))).await?;
+                (to_json(&bare)?, key.state, &key.limits)
+            }
+            Node::Team(team) => {
+                let bare = TeamRecord { state: State::Active, limits: Limits::default(), ..team.clone() };
+                (to_json(&bare)?, team.state, &team.limits)
+            }
+        };
+        set.arg("j").arg(json).arg("s").arg(state.name()).arg("l").arg(&shape::pack_limits(limits)?[..]);
+        self.command(&set).await?;
+        self.command(cmd("SADD").arg(names.members()).arg(id.as_str())).await?;
+        self.command(cmd("SET").arg(names::location(id)).arg(chain_text(chain))).await?;
+        self.command(cmd("SET").arg(names::name(id.is_team(), record.name())).arg(id.as_str())).await.map(drop)
+    }
+}

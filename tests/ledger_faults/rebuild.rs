@@ -1,0 +1,104 @@
+//! `loopers ledger rebuild`: a random load, everything gone, everything back.
+
+use serde_json::Value;
+
+use super::lab::Lab;
+use crate::support::*;
+
+/// The books of every key and team, with every window, and of every session.
+async fn everything(lab: &Lab, nodes: &[String], keys: &[Key], sessions: &[String]) -> Vec<Value> {
+    let mut all: Vec<Value> = nodes.iter().map(|node| lab.world.cli_json(&["budget", "status", node])).collect();
+    for key in keys {
+        for session in sessions {
+            let request = Request::get("/loopers/v1/budget").bearer(&key.secret);
+            let answer = lab.world.send(&request.header("x-loopers-session-id", session)).await;
+            all.push(answer.expect(200).json()["session"].clone());
+        }
+    }
+    all
+}
+
+async fn load(lab: &Lab, keys: &[Key], sessions: &[String], calls: usize) {
+    let mut requests = Vec::new();
+    for nth in 0..calls {
+        let script = ["tokens=5", "tokens=40", "tokens=15;status=500", "tokens=300"][nth % 4];
+        let body = if nth % 3 == 0 { streamed(script) } else { ask(script) };
+        let mut request = Request::chat(&body).bearer(&keys[nth % keys.len()].secret);
+        if nth % 2 == 0 {
+            request = request.header("x-loopers-session-id", &sessions[nth / 2 % sessions.len()]);
+        }
+        let gateways = &lab.world.gateways;
+        requests.push((gateways[nth % gateways.len()].addr, request));
+    }
+    for part in requests.chunks(20) {
+        at_once(part.to_vec()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_is_rebuilt_to_the_nano_dollar() {
+    let lab = Lab::new(2).await;
+    let teams = ["above", "below"];
+    lab.world.cli_ok(&["teams", "create", "--name", "above", "--monthly", "50"]);
+    lab.world.cli_ok(&["teams", "create", "--name", "below", "--parent", "above", "--daily", "20"]);
+    let keys = [
+        lab.world.key(&["--team", "below", "--daily", "1"]),
+        lab.world.key(&["--team", "above", "--session-budget", "0.5", "--session-steps", "40"]),
+        lab.world.key(&["--hourly", "0.001"]),
+    ];
+    let sessions = ["one".to_string(), "two".to_string()];
+    load(&lab, &keys, &sessions, 120).await;
+    lab.world.cli_ok(&["budget", "set", "above", "--weekly", "45"]);
+    lab.world.cli_ok(&["keys", "pause", &keys[1].id]);
+    lab.world.settled().await;
+    early_in_the_minute().await;
+    let nodes: Vec<String> =
+        teams.iter().map(ToString::to_string).chain(keys.iter().map(|key| key.id.clone())).collect();
+    let before = everything(&lab, &nodes, &keys, &sessions).await;
+    let records = (lab.world.cli_json(&["keys", "list"]), lab.world.cli_json(&["teams", "list"]));
+    lab.redis.tell("FLUSHALL");
+    let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
+    assert_eq!((&report["open"], &report["gateways"]), (&0.into(), &2.into()), "{report}");
+    let free = Request::get("/openai/v1/models").bearer(&keys[0].secret);
+    until("calls go out", async || lab.world.send(&free).await.status != 503).await;
+    lab.world.settled().await;
+    assert_eq!(records, (lab.world.cli_json(&["keys", "list"]), lab.world.cli_json(&["teams", "list"])));
+    assert_eq!(before, everything(&lab, &nodes, &keys, &sessions).await);
+    load(&lab, &keys, &sessions, 20).await;
+    lab.world.assert_books_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_killed_in_the_middle_are_never_undercounted() {
+    let mut lab = Lab::new(2).await;
+    let key = lab.world.key(&["--daily", "1"]);
+    let (addrs, secret) = (lab.world.gateways.iter().map(|g| g.addr).collect::<Vec<_>>(), key.secret.clone());
+    let mut tasks = Vec::new();
+    for nth in 0..8 {
+        let (addr, secret) = (addrs[nth % 2], secret.clone());
+        tasks.push(tokio::spawn(async move {
+            // Until its gateway is gone.
+            while let Ok(mut conn) = Conn::try_open(addr).await {
+                let request = Request::chat(&ask("tokens=20")).bearer(&secret);
+                if conn.try_call(&request).await.is_none() {
+                    return;
+                }
+            }
+        }));
+    }
+    until("many calls were made", async || lab.world.invoice().await.calls > 60).await;
+    for gateway in &mut lab.world.gateways {
+        gateway.process.kill();
+    }
+    for task in tasks {
+        task.await.expect("a client");
+    }
+    lab.redis.tell("FLUSHALL");
+    lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
+    for gateway in 0..2 {
+        lab.world.restart_gateway(gateway).await;
+    }
+    // What the journals do not know the end of is held, and charged in full when it is due.
+    lab.world.assert_books_sound().await;
+    lab.assert_heals(&key).await;
+}
