@@ -16,6 +16,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY lua ./lua
 COPY conf/prices.yaml ./conf/prices.yaml
 COPY src ./src
+COPY benches ./benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --locked --release --bin loopers \
     && install -D -m 0755 target/release/loopers out/loopers \

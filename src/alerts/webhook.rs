@@ -34,6 +34,7 @@ impl Senders {
     /// Starts one task a receiver, so that none waits for another.
     pub fn start(alerts: &AlertSettings) -> Senders {
         let queues = alerts.webhooks.iter().map(|webhook| {
+            metrics::alerts_go_to(&webhook.name);
             let (queue, notices) = mpsc::channel(alerts.queue);
             tokio::spawn(run(webhook.clone(), alerts.tries, alerts.timeout, notices));
             queue

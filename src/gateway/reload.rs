@@ -25,6 +25,7 @@ type Stamp = Option<(SystemTime, u64)>;
 /// Reloads on SIGHUP and when a file changes, for ever. A change counts once two looks in a row agree on it: a file that is
 /// still being written is not read.
 pub async fn watch(app: Arc<App>, prices: Arc<ArcSwap<PriceTable>>, source: Option<Source>) {
+    metrics::reloads_begin();
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => {

@@ -292,6 +292,27 @@ pub fn config_reload(result: &str) {
     with(|m| m.reloads.with_label_values(&[result]).inc());
 }
 
+/// A receiver is there: what becomes of its alerts counts from 0, so that the first failure is seen as a step.
+pub fn alerts_go_to(webhook: &str) {
+    with(|m| {
+        for result in ["delivered", "failed"] {
+            m.alerts.with_label_values(&[webhook, result]);
+        }
+        for queue in ["notes", "queue"] {
+            m.alerts_dropped.with_label_values(&[queue]);
+        }
+    });
+}
+
+/// A server starts: its reloads count from 0.
+pub fn reloads_begin() {
+    with(|m| {
+        for result in ["taken", "refused"] {
+            m.reloads.with_label_values(&[result]);
+        }
+    });
+}
+
 /// An alert was `delivered` to a receiver, or `failed` in all its tries.
 pub fn alert_sent(webhook: &str, result: &str) {
     with(|m| m.alerts.with_label_values(&[webhook, result]).inc());
