@@ -351,7 +351,11 @@ impl<'a> Parts<'a> {
         let model = self.price.id.rsplit('/').next().unwrap_or_default();
         let is_of = |names: &[&str]| names.iter().any(|name| model.contains(name));
         let thinks = self.thinks.unwrap_or(self.price.hidden_output && !is_of(&THINKING_ON_REQUEST));
-        !(thinks || is_of(&ALWAYS_THINKING) || self.tools.has_server || self.tools.hides_input || self.traits.fills_window)
+        !(thinks
+            || is_of(&ALWAYS_THINKING)
+            || self.tools.has_server
+            || self.tools.hides_input
+            || self.traits.fills_window)
     }
 }
 

@@ -42,8 +42,9 @@ pub fn closing_event(error: &ErrorAnswer<'_>) -> Vec<u8> {
     [b"data: ", body(error).as_slice(), b"\n\n"].concat()
 }
 
-/// The same in a stream of responses: the SDKs raise on an event of type `error` only if it holds an `error`.
-pub fn closing_response_event(error: &ErrorAnswer<'_>) -> Vec<u8> {
-    let body = json!({ "type": "error", "error": detail(error) });
+/// The same in a stream of responses, with the `sequence_number` that each of its events has (the AI SDK takes no
+/// event without one). The SDKs raise on an event of type `error` only if it holds an `error`.
+pub fn closing_response_event(error: &ErrorAnswer<'_>, number: u64) -> Vec<u8> {
+    let body = json!({ "type": "error", "sequence_number": number, "error": detail(error) });
     format!("event: error\ndata: {body}\n\n").into_bytes()
 }

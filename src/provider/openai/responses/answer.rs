@@ -27,13 +27,15 @@ pub struct Meter {
     bill: Bill,
     uses: Uses,
     nodes: Vec<Node>,
+    /// The number that an event of ours would carry: one more than the last event's.
+    next_number: u64,
 }
 
 impl Meter {
     /// A meter for the answer to a call.
     pub fn new(profile: &Profile, call: &Call, ceiling: Ceiling) -> Meter {
         let uses = Uses::new(call.body.held_tools());
-        Meter { bill: Bill::new(profile, call, ceiling), uses, nodes: Vec::new() }
+        Meter { bill: Bill::new(profile, call, ceiling), uses, nodes: Vec::new(), next_number: 0 }
     }
 
     /// Takes one JSON object with `take`. False: it is none.
@@ -52,6 +54,7 @@ impl Meter {
     fn event_object(&mut self, root: Value<'_>) {
         let kind = root.get("type").and_then(Value::as_str).unwrap_or_default();
         let at = |name: &str| root.get(name).and_then(Value::as_u64).unwrap_or(0);
+        self.next_number = self.next_number.max(at("sequence_number").saturating_add(1));
         match kind.as_ref() {
             "response.created" | "response.in_progress" | "response.queued" => self.response_of(root),
             "response.completed" | "response.incomplete" | "response.failed" => {
@@ -208,6 +211,6 @@ impl Dialect for Meter {
     }
 
     fn closing_event(&mut self, error: &ErrorAnswer<'_>, _begun: bool) -> Vec<u8> {
-        errors::closing_response_event(error)
+        errors::closing_response_event(error, self.next_number)
     }
 }

@@ -1,12 +1,14 @@
 //! Responses: what is priced, forced and refused, row by row.
 
+use bytes::BytesMut;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::money::Money;
 use crate::provider::openai::OpenAi;
 use crate::provider::openai::tests::family::{ask, fees};
 use crate::provider::openai::tests::sent;
-use crate::provider::{Call, Fee, Options, Reject};
+use crate::provider::{AnswerHead, Call, Ceiling, ErrorAnswer, Fee, Options, Provider, Reject};
 
 fn with(fields: Value) -> Value {
     let mut body = json!({"model": "gpt-4o", "input": "Say hello."});
@@ -256,4 +258,35 @@ fn b4_no_cost_known() {
     assert_eq!(call(free).body.exact_input(), call(json!({})).body.exact_input());
     assert_eq!(refused(json!({"a_field_of_next_year": 1})).code, "unpriceable_request");
     assert_eq!(refused(json!({"Model": "x"})).code, "ambiguous_request");
+}
+
+#[test]
+fn the_event_that_ends_a_cut_stream_has_the_next_number() {
+    let route = OpenAi.route(&Method::POST, "/v1/responses", None).unwrap();
+    let error = ErrorAnswer {
+        status: 200,
+        code: "budget_exceeded",
+        message: "no money",
+        loopers: json!({"code": "budget_exceeded"}),
+        request_id: "r1",
+        route: Some(route),
+    };
+    for (events, number) in [
+        ("", 0),
+        ("data: {\"type\":\"response.in_progress\"}\n\n", 1),
+        (
+            "data: {\"type\":\"response.created\",\"sequence_number\":0}\n\ndata: {\"type\":\"x\",\"sequence_number\":41}\n\n",
+            42,
+        ),
+        ("data: {\"type\":\"x\",\"sequence_number\":18446744073709551615}\n\n", u64::MAX),
+    ] {
+        let head = AnswerHead::plain("text/event-stream");
+        let mut reader = OpenAi.answer(route, &call(json!({"stream": true})), &head, Ceiling::Certain(1 << 30));
+        reader.push(events.as_bytes(), &mut BytesMut::new());
+        let event = String::from_utf8(reader.closing_event(&error)).unwrap();
+        let data = event.strip_prefix("event: error\ndata: ").and_then(|rest| rest.strip_suffix("\n\n")).unwrap();
+        let said: Value = serde_json::from_str(data).unwrap();
+        assert_eq!((said["type"].as_str(), said["sequence_number"].as_u64()), (Some("error"), Some(number)));
+        assert_eq!(said["error"]["code"], "budget_exceeded");
+    }
 }
