@@ -4,7 +4,8 @@
 #   loadtest/run.sh smoke      every kind of answer, looked at closely
 #   loadtest/run.sh race       VUS users (300) spend LIMIT dollars (0.05) from one key, through every gateway, for DURATION (20s)
 #   loadtest/run.sh streams    VUS streams (200) at once of TOKENS (60) at RATE a second (20), for DURATION (20s)
-#   loadtest/run.sh soak       a mixed load of RATE calls a second (50) for DURATION (5m)
+#   loadtest/run.sh soak       a mixed load of RATE calls a second (50) for DURATION (5m); prints memory, open files and answer
+#                              times over time, one row for every SAMPLE_SECONDS (30)
 #
 # GATEWAYS: how many (2). LOOPERS_BIN: the binary (target/release/loopers). K6: the k6 to use (.venv/bin/k6, else k6).
 # LEDGER_MS: the wait for the ledger (3000, not the usual 250: users, gateways, Redis and mock share one machine here, and a call that
@@ -19,7 +20,7 @@ root="$(dirname "$here")"
 die() { printf 'loadtest: %s\n' "$*" >&2; exit 1; }
 
 what="${1:-}"
-case "$what" in smoke | race | streams | soak) ;; *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case "$what" in smoke | race | streams | soak) ;; *) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 loopers="$(realpath "${LOOPERS_BIN:-$root/target/release/loopers}" 2>/dev/null)" || true
 [ -x "$loopers" ] || die "no binary at ${LOOPERS_BIN:-target/release/loopers}: run cargo build --release, or set LOOPERS_BIN"
 k6="${K6:-$root/.venv/bin/k6}"
@@ -144,9 +145,20 @@ watched=("redis=${started[0]}" "mock=${started[1]}")
 for ((at = 0; at < gateways; at++)); do watched+=("gateway-$at=${started[2 + at]}"); done
 before="$(usage "${watched[@]}")"
 
+outputs=()
+sample_seconds="${SAMPLE_SECONDS:-30}"
+if [ "$what" = soak ]; then
+    outputs=(--out "csv=$folder/calls.csv")
+    start samples python3 "$here/samples.py" watch "$folder/samples.jsonl" "$sample_seconds" "${watched[@]}"
+fi
+
 status=0
 GATEWAYS="$(join "${urls[@]}")" KEYS="$(join "${keys[@]}")" MOCK="$mock" \
-    "$k6" run --quiet --no-color --no-usage-report --address "" "$here/$what.js" </dev/null || status=$?
+    "$k6" run --quiet --no-color --no-usage-report --address "" ${outputs[@]+"${outputs[@]}"} "$here/$what.js" </dev/null || status=$?
+if [ "$what" = soak ]; then
+    printf '\n'
+    python3 "$here/samples.py" table "$folder/samples.jsonl" "$sample_seconds" "$folder/calls.csv" || status=1
+fi
 
 printf '\nprocesses before\n%s\nprocesses after\n%s\n\n' "$before" "$(usage "${watched[@]}")"
 # The same books once more, from outside of k6: the command line's view of the ledger against the mock's invoice.
