@@ -17,6 +17,9 @@
 //! * [`mock`]: a mock provider that keeps its own invoice.
 //! * [`cli`]: the command line.
 
+#[macro_use]
+pub mod failpoint;
+
 pub mod alerts;
 pub mod cli;
 pub mod clock;

@@ -58,6 +58,8 @@ limits! {
     ledger_connections = 2, 1..=256;
     /// Replicas of a Redis ledger that must have a hold before its call goes out.
     ledger_wait_replicas = 0, 0..=16;
+    /// Calls that ended and whose charge the ledger has not taken: with so many no new one is taken.
+    unsettled = 100_000, 1..=10_000_000;
     /// How long the files of the journal are kept, in days; 0: there is none.
     journal_days = 62, 0..=3660;
     /// A file of the journal that has become so large is followed by another one.

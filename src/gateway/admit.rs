@@ -236,6 +236,7 @@ impl Taking<'_, '_> {
             let ask = self.ask(least, most)?;
             let (app, provider) = (self.request.app.clone(), self.request.provider.clone());
             let mut hold = Hold::before_reserve(app, ask.hold_ref(), provider, self.id.clone());
+            failpoint!("reserve_unsent");
             match self.reserve(session, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);

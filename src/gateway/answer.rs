@@ -67,6 +67,7 @@ impl Meter {
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
     pub fn feed(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Result<(), CutReason> {
+        failpoint!("answer_piece");
         let length = bytes.len() as u64;
         self.accounted = self.accounted.saturating_add(length + length / SMALL_CHUNK + self.frame);
         let progress = self.reader.push(bytes, emit);

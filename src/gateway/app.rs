@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 
 use super::forward::Resolver;
+use super::refusal::Refusal;
 use super::running::Running;
 use super::settler::Settler;
 use super::trust::Trust;
@@ -65,6 +66,25 @@ impl App {
     /// True once the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether a new call may begin: not when the gateway shuts down, nor when too many that ended wait for the ledger.
+    pub fn takes_calls(&self, settings: &Settings) -> Result<(), Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::draining());
+        }
+        if self.settler.is_failing() {
+            return Err(Refusal::new(
+                503,
+                "overloaded",
+                "Calls that ended wait for the ledger, and cannot be written down meanwhile.",
+                "Give the folder that `state:` names in loopers.yaml room, and let the gateway write there.",
+            ));
+        }
+        if self.settler.pending() >= size(settings.limits.unsettled) {
+            return Err(Refusal::overloaded("limits.unsettled"));
+        }
+        Ok(())
     }
 }
 

@@ -122,5 +122,6 @@ pub fn read_call(
     };
     let request = Request { route, path, query, headers: &session.req_header().headers, body };
     let call = provider.read(request, &reading).map_err(Refusal::from_reject)?;
+    failpoint!("request_parsed");
     Ok(Arc::new(call))
 }

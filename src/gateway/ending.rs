@@ -21,6 +21,7 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// Adds what Loopers says of the call to the answer's head.
 pub fn answer_headers(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+    failpoint!("answer_head");
     if !head.headers.contains_key("x-request-id") {
         head.insert_header("x-request-id", ctx.request_id.as_str())?;
     }
@@ -52,6 +53,7 @@ pub fn cost_goes_into_head(head: &ResponseHeader, ctx: &Ctx) -> bool {
 
 /// The answer is complete: puts its cost into the head that was kept back.
 pub fn announce_cost(ctx: &mut Ctx) {
+    failpoint!("answer_complete");
     if ctx.is_stream() {
         return;
     }
@@ -163,6 +165,7 @@ async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> 
 
 /// Settles the call's hold and counts what happened. Runs exactly once a request; never waits.
 pub fn settle(error: Option<&Error>, ctx: &mut Ctx) {
+    failpoint!("call_ended");
     let charge = charge(error, ctx);
     let gone = ctx.link.as_ref().is_some_and(|link| link.gone())
         || error.is_some_and(|e| e.esource() == &ErrorSource::Downstream && e.etype() != &CUT);

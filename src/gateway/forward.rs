@@ -99,6 +99,7 @@ fn pool(provider: &ProviderSettings) -> u64 {
 
 /// The peer of one call, with every time-out set.
 pub fn peer(address: SocketAddr, provider: &ProviderSettings) -> Box<HttpPeer> {
+    failpoint!("connecting");
     let mut peer = HttpPeer::new(address, provider.base_url.tls, provider.base_url.host.clone());
     peer.group_key = pool(provider);
     let options = &mut peer.options;
@@ -133,6 +134,7 @@ pub fn rewrite_head(
     settings: &ProviderSettings,
     provider: &'static dyn Provider,
 ) -> Result<()> {
+    failpoint!("connected");
     let is_dropped = |name: &str| {
         name.starts_with("x-loopers-")
             || DROPPED.contains(&name)

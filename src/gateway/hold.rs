@@ -46,6 +46,7 @@ impl Hold {
     /// From now on the provider may have seen the call.
     pub fn sent(&mut self) {
         self.sent = true;
+        failpoint!("call_sent");
     }
 
     /// True when the provider may have seen the call.
@@ -76,7 +77,6 @@ impl Hold {
     }
 
     fn hand_over(&mut self, charge: Charge) {
-        self.settled = true;
         self.ends();
         if self.taken {
             self.app.running.remove(&self.at.hold);
@@ -90,6 +90,9 @@ impl Hold {
             taken: self.taken,
             ending: self.ending.unwrap_or_default(),
         });
+        // Last of all: whatever fails before leaves it owed.
+        self.settled = true;
+        failpoint!("settlement_queued");
     }
 }
 

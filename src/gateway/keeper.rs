@@ -29,6 +29,7 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        failpoint!("watching");
         let longest = Duration::from_secs(app.settings.load().limits.call_seconds);
         for (_, switch) in app.running.older_than(longest) {
             switch.cut(deadline_reason(longest));
@@ -84,6 +85,7 @@ pub async fn sweep(app: Arc<App>, ledger: Ledger) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        failpoint!("sweeping");
         match ledger.sweep(SWEEP_BATCH).await {
             Ok(swept) => {
                 metrics::ledger_up(true);

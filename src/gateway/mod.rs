@@ -21,6 +21,7 @@ mod reload;
 mod running;
 mod serve;
 mod settler;
+mod spool;
 mod state;
 mod trust;
 
@@ -235,6 +236,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         if ctx.outbound.as_ref().is_some_and(|outbound| outbound.content_length.is_some()) {
+            failpoint!("body_forwarded");
             *body = Some(if end { ctx.body.clone() } else { Bytes::new() });
         }
         Ok(())
@@ -393,9 +395,7 @@ impl Gateway {
 
     /// Settlements run on the runtime that serves requests, next to its ledger connection.
     fn start_settling(&self) {
-        self.started.call_once(|| {
-            tokio::spawn(self.app.settler.clone().run(self.app.ledger.clone()));
-        });
+        self.started.call_once(|| self.app.settler.start(&self.app.ledger));
     }
 
     /// Everything before the provider is called.
@@ -411,9 +411,7 @@ impl Gateway {
         let permit =
             Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
         ctx.permits.push(permit);
-        if app.is_draining() {
-            return Err(Refusal::draining().into());
-        }
+        app.takes_calls(&settings)?;
         let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;
         let configured = settings.providers.get(target.provider);
         ctx.goes_to(target.provider, configured);

@@ -19,6 +19,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,16 +31,17 @@ use super::client::Front;
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
-use super::state::{for_other_runtime, open_ledger};
+use super::state::{for_other_runtime, keep_settlements, open_gateway};
 use crate::alerts;
 use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
 use crate::ledger::Ledger;
-use crate::ledger::embedded::Role;
 use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
+/// How long after a panic a task begins again.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -52,14 +54,18 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime could not be started")?;
-    let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
+    let (ledger, own) = core.block_on(open_gateway(&settings))?;
     let app = App::new(settings, for_other_runtime(&ledger));
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
-    core.spawn(keeper::watch(app.clone(), ledger.clone()));
-    core.spawn(keeper::sweep(app.clone(), ledger.clone()));
+    if let Some(own) = &own {
+        keep_settlements(&app.settler, &settings.state, own)?;
+        core.spawn(app.settler.clone().run_until_served(ledger.clone()));
+    }
+    for_ever(&core, "watches running calls", &app, &ledger, keeper::watch);
+    for_ever(&core, "charges expired holds", &app, &ledger, keeper::sweep);
+    for_ever(&core, "looks after the ledger", &app, &ledger, keeper::guard);
     core.spawn(alerts::watch(app.notes.clone(), settings.alerts.clone(), ledger.clone()));
-    core.spawn(keeper::guard(app.clone(), ledger.clone()));
     let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
     core.spawn(reload::watch(app.clone(), prices.clone(), source));
 
@@ -90,6 +96,20 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     server.run(RunArgs::default());
     core.block_on(finish(&app, &ledger));
     std::process::exit(0)
+}
+
+/// Runs a task that must not end: after a panic it begins again.
+fn for_ever<F>(core: &Runtime, what: &'static str, app: &Arc<App>, ledger: &Ledger, task: fn(Arc<App>, Ledger) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (app, ledger) = (app.clone(), ledger.clone());
+    core.spawn(async move {
+        while let Err(ended) = tokio::spawn(task(app.clone(), ledger.clone())).await {
+            log::error!("the task that {what} has ended and begins again: {ended}");
+            sleep(AGAIN_AFTER).await;
+        }
+    });
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -133,11 +153,17 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
     while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
-    if !app.settler.drain(ledger, deadline).await {
-        log::error!(
-            "{} settlements could not be written; their holds will be charged in full when they expire",
-            app.settler.pending()
-        );
+    if app.settler.drain(ledger, deadline).await {
+        return;
+    }
+    let left = app.settler.pending();
+    match app.settler.save_all() {
+        Ok(Some(saved)) if saved > 0 => {
+            log::warn!("{saved} settlements wait below `state:`; the next gateway there makes them")
+        }
+        _ => {
+            log::error!("{left} settlements could not be written; their holds will be charged in full when they expire")
+        }
     }
 }
 
@@ -154,6 +180,7 @@ impl BackgroundService for Drainer {
             return;
         }
         self.app.draining.store(true, Ordering::Release);
+        failpoint!("draining");
         let limit = Duration::from_secs(self.app.settings.load().limits.drain_seconds);
         let in_flight = || self.app.in_flight.load(Ordering::Acquire);
         log::info!("draining: {} requests in flight, which have {} seconds", in_flight(), limit.as_secs());

@@ -1,13 +1,16 @@
 //! Ends holds, in the background, until the ledger has taken every settlement.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::spool::Spool;
 use crate::alerts::Notes;
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
 use crate::money::Money;
@@ -19,7 +22,8 @@ const BATCH: usize = 256;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// One settlement to be made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The hold.
     pub at: Arc<HoldRef>,
@@ -31,7 +35,8 @@ pub struct Job {
     pub model: Arc<str>,
     /// True when the hold is known to have been taken; false when only its reserve was sent.
     pub taken: bool,
-    /// Its place among the calls that end ([`Settler::announce`]).
+    /// Its place among the calls that end ([`Settler::announce`]); no two have the same.
+    #[serde(skip)]
     pub ending: u64,
 }
 
@@ -69,6 +74,10 @@ pub struct Settler {
     wake: Notify,
     /// Jobs pushed and not yet applied.
     pending: AtomicUsize,
+    /// The same jobs, and which of them are on disk.
+    spool: Arc<Spool>,
+    /// Somebody runs [`Settler::run`].
+    running: AtomicBool,
     endings: Mutex<Endings>,
     /// Rung when endings have reached the ledger.
     ended: Notify,
@@ -121,10 +130,38 @@ impl Settler {
 
     /// Takes over a hold.
     pub fn push(&self, job: Job) {
+        self.take_over(job, false);
+    }
+
+    fn take_over(&self, job: Job, saved: bool) {
         self.pending.fetch_add(1, Ordering::AcqRel);
         metrics::unsettled(1);
+        self.spool.owes(&job, saved);
         self.queue().fresh.push_back(job);
         self.wake.notify_one();
+    }
+
+    /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what earlier gateways left there and in `orphans`.
+    pub fn keep_in(&self, folder: &Path, orphans: &[PathBuf]) -> std::io::Result<()> {
+        let left = self.spool.open(folder, orphans)?;
+        if !left.is_empty() {
+            log::warn!("{} settlements of an earlier run are made now: the ledger had not taken them", left.len());
+        }
+        for job in left {
+            failpoint!("spool_replayed");
+            self.take_over(Job { ending: self.announce(), ..job }, true);
+        }
+        self.spool.keep()
+    }
+
+    /// Writes down what is owed, at the end. Returns how many settlements wait on disk, `None` where there is none.
+    pub fn save_all(&self) -> std::io::Result<Option<usize>> {
+        self.spool.save(Duration::ZERO)
+    }
+
+    /// True when what the ledger did not take cannot be written down either.
+    pub fn is_failing(&self) -> bool {
+        self.spool.is_failing()
     }
 
     /// Settlements that the ledger has not taken yet.
@@ -132,11 +169,32 @@ impl Settler {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Settles for ever. Runs on the runtime that serves requests, next to their ledger connection.
-    pub async fn run(self: Arc<Self>, ledger: Ledger) {
+    /// Settles from now on, on the runtime of the caller: that of the requests, next to their ledger connection. A panic ends nothing.
+    pub fn start(self: &Arc<Self>, ledger: &Ledger) {
+        let (settler, ledger) = (self.clone(), ledger.clone());
+        tokio::spawn(async move {
+            while let Err(ended) = tokio::spawn(settler.clone().run(ledger.clone())).await {
+                log::error!("the task that settles calls has ended and begins again: {ended}");
+                sleep(RETRY_AFTER).await;
+            }
+        });
+    }
+
+    /// Settles for ever.
+    async fn run(self: Arc<Self>, ledger: Ledger) {
+        self.running.store(true, Ordering::Release);
         loop {
             if !self.settle_some(&ledger).await {
                 self.something_to_do().await;
+            }
+        }
+    }
+
+    /// Makes what earlier gateways left to be made, until the first request has started [`Settler::run`].
+    pub async fn run_until_served(self: Arc<Self>, ledger: Ledger) {
+        while !self.running.load(Ordering::Acquire) && self.pending() > 0 {
+            if !self.settle_some(&ledger).await {
+                sleep(RETRY_AFTER).await;
             }
         }
     }
@@ -175,7 +233,9 @@ impl Settler {
         let mut batch = InWork { jobs, settler: self };
         let ends: Vec<(Arc<HoldRef>, Charge)> = batch.jobs.iter().map(|job| (job.at.clone(), job.charge)).collect();
         let started = std::time::Instant::now();
+        failpoint!("settlement_unsent");
         let results = ledger.settle_all(&ends).await;
+        failpoint!("settlement_answered");
         batch.end(results, started.elapsed());
         true
     }
@@ -219,6 +279,7 @@ impl InWork<'_> {
             }
             self.settler.queue().failed.push_back((Instant::now() + RETRY_AFTER, job));
         }
+        self.settler.spool.made(&applied);
         {
             let mut endings = self.settler.endings();
             for ending in &applied {
@@ -280,9 +341,9 @@ mod tests {
     use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
     use crate::ledger::{HoldId, NodeId};
 
-    fn job(chain: Vec<NodeId>) -> Job {
+    fn job(chain: Vec<NodeId>, ending: u64) -> Job {
         let at = Arc::new(HoldRef { hold: HoldId::random().unwrap(), chain, session: None });
-        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false, ending: 0 }
+        Job { at, charge: Charge::Full, provider: "openai".into(), model: "openai/gpt".into(), taken: false, ending }
     }
 
     fn ledger() -> Ledger {
@@ -295,9 +356,9 @@ mod tests {
     async fn a_settlement_that_fails_stops_no_other_and_stays_owed() {
         let (settler, ledger) = (Settler::default(), ledger());
         // Without a chain no ledger can take it; the others are holds that nobody knows.
-        settler.push(job(Vec::new()));
+        settler.push(job(Vec::new(), settler.announce()));
         for _ in 0..2 * BATCH {
-            settler.push(job(vec!["k_1".into()]));
+            settler.push(job(vec!["k_1".into()], settler.announce()));
         }
         while settler.settle_some(&ledger).await {}
         assert_eq!(settler.pending(), 1);
@@ -316,7 +377,7 @@ mod tests {
         let (settler, ledger) = (Settler::default(), ledger());
         let far = Instant::now() + Duration::from_secs(600);
         assert!(!settler.earlier_endings(far).await, "nothing was open");
-        let first = Job { ending: settler.announce(), ..job(vec!["k_1".into()]) };
+        let first = job(vec!["k_1".into()], settler.announce());
         let waits = settler.earlier_endings(far);
         tokio::pin!(waits);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut waits).await.is_err(), "it is still open");
@@ -331,8 +392,8 @@ mod tests {
     #[test]
     fn jobs_in_work_go_back_to_the_queue_when_their_task_is_dropped() {
         let settler = Settler::default();
-        settler.push(job(vec!["k_1".into()]));
-        settler.push(job(vec!["k_1".into()]));
+        settler.push(job(vec!["k_1".into()], settler.announce()));
+        settler.push(job(vec!["k_1".into()], settler.announce()));
         let jobs = settler.queue().take();
         let mut work = InWork { jobs, settler: &settler };
         assert!(settler.queue().take().is_empty());

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::app::size;
+use super::settler::Settler;
+use super::spool;
 use crate::clock::Clock;
 use crate::config::{LedgerUrl, Settings};
 use crate::journal::{Journal, Keep, OPERATOR};
@@ -20,26 +22,38 @@ const GATEWAYS_MAX: usize = 1024;
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A gateway's own folder below `state`.
-struct Own {
-    folder: PathBuf,
+pub struct Own {
+    /// The folder.
+    pub folder: PathBuf,
     writer: String,
 }
 
-/// Opens the ledger of a config. A gateway's remembers which books it has seen, and writes a journal.
+/// Opens the ledger of a config for a command, or for a gateway in a process of another kind.
 pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    let engine_of = |path| embedded(path, settings, role);
     match (&settings.ledger, role) {
-        (LedgerUrl::Memory, _) => engine_of(None),
-        (LedgerUrl::File(path), Role::Visitor) => Ok(operators(engine_of(Some(path.clone()))?, settings)),
-        (LedgerUrl::File(path), Role::Gateway) => {
-            let engine = engine_of(Some(path.clone()))?;
-            journalled(engine, &own_folder(&settings.state)?, settings)
+        (LedgerUrl::Memory, _) => embedded(None, settings, role),
+        (LedgerUrl::File(path), Role::Visitor) => {
+            Ok(operators(embedded(Some(path.clone()), settings, role)?, settings))
         }
         (LedgerUrl::Redis(url), Role::Visitor) => {
             let engine = RedisLedger::connect(redis_options(url, settings, None)).await?;
             Ok(operators(Ledger::Redis(engine), settings))
         }
-        (LedgerUrl::Redis(url), Role::Gateway) => {
+        (_, Role::Gateway) => Ok(open_gateway(settings).await?.0),
+    }
+}
+
+/// Opens the ledger of a config for a gateway, which remembers which books it has seen, and writes a journal; and the folder in which it
+/// does. Books in memory end with the process, and have none.
+pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), LedgerError> {
+    match &settings.ledger {
+        LedgerUrl::Memory => Ok((embedded(None, settings, Role::Gateway)?, None)),
+        LedgerUrl::File(path) => {
+            let engine = embedded(Some(path.clone()), settings, Role::Gateway)?;
+            let own = own_folder(&settings.state)?;
+            Ok((journalled(engine, &own, settings)?, Some(own)))
+        }
+        LedgerUrl::Redis(url) => {
             let own = own_folder(&settings.state)?;
             let memory = Memory { writer: own.writer.clone(), file: own.folder.join("mark.json") };
             let engine = RedisLedger::disconnected(&redis_options(url, settings, Some(memory)))?;
@@ -51,9 +65,27 @@ pub async fn open_ledger(settings: &Settings, role: Role) -> Result<Ledger, Ledg
             if let Err(error) = engine.inspect(&|| ()).await {
                 log::error!("no call goes out yet: {error}");
             }
-            journalled(Ledger::Redis(engine), &own, settings)
+            Ok((journalled(Ledger::Redis(engine), &own, settings)?, Some(own)))
         }
     }
+}
+
+/// Lets the settler keep what the ledger does not take in the gateway's own folder, and make what is left there and in folders
+/// whose gateways are gone.
+pub fn keep_settlements(settler: &Settler, state: &Path, own: &Own) -> Result<(), LedgerError> {
+    let cannot = |why: std::io::Error| unusable(state, &why.to_string());
+    let (mut orphans, mut locks) = (Vec::new(), Vec::new());
+    for writer in writers(state).map_err(cannot)?.into_iter().filter(|writer| *writer != own.writer) {
+        let folder = state.join(format!("gateway-{writer}"));
+        if spool::is_owing(&folder)
+            && let Some(lock) = lock(&folder).map_err(cannot)?
+        {
+            orphans.push(folder);
+            locks.push(lock);
+        }
+    }
+    // The locks are held until everything is in the own folder.
+    settler.keep_in(&own.folder, &orphans).map_err(|e| unusable(&own.folder, &e.to_string()))
 }
 
 fn embedded(path: Option<PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
@@ -112,19 +144,25 @@ fn operators(engine: Ledger, settings: &Settings) -> Ledger {
 fn own_folder(state: &Path) -> Result<Own, LedgerError> {
     let cannot = |why: std::io::Error| unusable(state, &why.to_string());
     make(state).map_err(cannot)?;
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(state).map_err(cannot)? {
-        let name = entry.map_err(cannot)?.file_name().into_string().unwrap_or_default();
-        names.extend(name.strip_prefix("gateway-").filter(|id| is_id(id)).map(str::to_string));
-    }
-    names.sort();
-    for writer in names.into_iter().take(GATEWAYS_MAX) {
+    for writer in writers(state).map_err(cannot)? {
         if let Some(own) = claim(state, writer).map_err(cannot)? {
             return Ok(own);
         }
     }
     let writer = crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))?;
     claim(state, writer).map_err(cannot)?.ok_or_else(|| unusable(state, "a new folder is claimed already"))
+}
+
+/// The gateways that have, or had, folders.
+fn writers(state: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(state)? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        names.extend(name.strip_prefix("gateway-").filter(|id| is_id(id)).map(str::to_string));
+    }
+    names.sort();
+    names.truncate(GATEWAYS_MAX);
+    Ok(names)
 }
 
 fn is_id(text: &str) -> bool {
@@ -134,12 +172,16 @@ fn is_id(text: &str) -> bool {
 fn claim(state: &Path, writer: String) -> std::io::Result<Option<Own>> {
     let folder = state.join(format!("gateway-{writer}"));
     make(&folder)?;
+    let Some(lock) = lock(&folder)? else { return Ok(None) };
+    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+    Ok(Some(Own { folder, writer }))
+}
+
+/// The lock of a folder, held until the file is closed; `None` when somebody else has it.
+fn lock(folder: &Path) -> std::io::Result<Option<File>> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
     match lock.try_lock() {
-        Ok(()) => {
-            CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
-            Ok(Some(Own { folder, writer }))
-        }
+        Ok(()) => Ok(Some(lock)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }

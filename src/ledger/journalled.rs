@@ -37,8 +37,10 @@ impl Journalled {
     pub(super) async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
         let verdict = Box::pin(self.books.reserve(ask)).await?;
         if let Verdict::Held(held) = &verdict {
+            failpoint!("hold_taken");
             // An error here leaves a hold that the caller must release, as after any error.
             self.recorder.held(ask, held).await?;
+            failpoint!("hold_written");
         }
         Ok(verdict)
     }
@@ -50,7 +52,11 @@ impl Journalled {
     }
 
     pub(super) async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        if fails_at!("settlement_refused") {
+            return ends.iter().map(|_| Err(LedgerError::Unavailable("a failpoint".into()))).collect();
+        }
         let done = Box::pin(self.books.settle_all(ends)).await;
+        failpoint!("settlement_made");
         let settled: Vec<(&HoldRef, Settled)> =
             ends.iter().zip(&done).filter_map(|((at, _), settled)| Some((&**at, *settled.as_ref().ok()?))).collect();
         self.recorder.settled(&settled).await;

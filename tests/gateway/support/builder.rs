@@ -22,6 +22,7 @@ pub struct Builder {
     pub(super) prices: Option<String>,
     pub(super) mock_args: Vec<String>,
     pub(super) ledger: Option<String>,
+    pub(super) failpoints: bool,
 }
 
 impl Builder {
@@ -77,6 +78,12 @@ impl Builder {
     /// One more line of the config.
     pub fn section(mut self, yaml: &str) -> Builder {
         self.sections.push(yaml.into());
+        self
+    }
+
+    /// Gateways with points at which [`World::arm`] can make them fail.
+    pub fn failpoints(mut self) -> Builder {
+        self.failpoints = true;
         self
     }
 

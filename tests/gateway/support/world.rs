@@ -97,6 +97,7 @@ impl World {
             prices: None,
             mock_args: Vec::new(),
             ledger: None,
+            failpoints: false,
             limits: vec![("ledger_ms".into(), 10_000)],
         }
     }
@@ -194,7 +195,23 @@ impl World {
     fn serve(&self, name: &str, config: &Path) -> Process {
         let mut command = World::command(config);
         command.arg("serve").arg("--config").arg(config);
+        if self.builder.failpoints {
+            command.env("LOOPERS_FAILPOINTS", format!("file:{}", self.failpoints(name).display()));
+        }
         Process::start(command, self.dir.path(), name)
+    }
+
+    fn failpoints(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.failpoints"))
+    }
+
+    /// From now on gateway `at` does at its failpoints what the text says (`src/failpoint.rs`).
+    pub fn arm(&self, at: usize, text: &str) {
+        let file = self.failpoints(&format!("gateway{at}"));
+        // At once, or a gateway reads half of it.
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, text).expect("written");
+        std::fs::rename(&beside, &file).expect("renamed");
     }
 
     /// Starts gateway `at` again, and does not wait until it is ready.

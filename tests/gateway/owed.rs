@@ -1,0 +1,218 @@
+//! Settlements that the ledger does not take: they wait, outlive the process, and are made once.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json as object;
+
+use crate::support::json::with;
+use crate::support::{Conn, Engine, HANG, Key, Request, World, ask, streamed, until};
+
+/// Every file called `spool` below the state folder of this world, with its size.
+fn spools(world: &World) -> Vec<(PathBuf, u64)> {
+    let folders = std::fs::read_dir(world.dir.path().join("loopers-state")).into_iter().flatten().flatten();
+    let files = folders.map(|folder| folder.path().join("spool"));
+    files.filter_map(|file| file.metadata().ok().map(|about| (file, about.len()))).collect()
+}
+
+fn waiting(world: &World) -> u64 {
+    spools(world).iter().map(|(_, bytes)| bytes).sum()
+}
+
+async fn unsettled(world: &World, gateway: usize) -> u64 {
+    let text = Conn::open(world.gateways[gateway].admin).await.call(&Request::get("/metrics")).await.expect(200).text();
+    let line = text.lines().find(|line| line.starts_with("loopers_unsettled_holds ")).expect("the metric");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// Several calls that end while the ledger takes no settlement; all of it is on disk then.
+async fn calls_that_nobody_settles(world: &World, key: &Key, stop: impl AsyncFnOnce()) {
+    let mut lives = Vec::new();
+    for at in 0..6 {
+        let body = with(streamed("tokens=40;rate=40"), object!({ "max_tokens": 200 }));
+        let addr = world.gateways[at % world.gateways.len()].addr;
+        let mut live = Conn::open(addr).await.stream(&Request::chat(&body).bearer(&key.secret)).await;
+        live.skip(2).await;
+        lives.push(live);
+    }
+    stop().await;
+    for live in lives {
+        live.finish().await;
+    }
+}
+
+fn owner_only(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(file.metadata().expect("a file").permissions().mode() & 0o777, 0o600, "{}", file.display());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_redis_did_not_take_outlives_a_killed_gateway() {
+    let mut world = World::new().redis().limit("ledger_ms", 500).gateways(2).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let redis = world.redis().id();
+    calls_that_nobody_settles(&world, &key, async || {
+        let status = std::process::Command::new("kill").args(["-KILL", &redis.to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    })
+    .await;
+    until("all is on disk", async || {
+        let lines: usize = spools(&world)
+            .iter()
+            .map(|(file, _)| std::fs::read_to_string(file).unwrap_or_default().matches("\"owed\"").count())
+            .sum();
+        lines >= 6
+    })
+    .await;
+    assert_eq!(unsettled(&world, 0).await + unsettled(&world, 1).await, 6);
+    for (file, _) in spools(&world) {
+        owner_only(&file);
+        let text = std::fs::read_to_string(&file).expect("a spool");
+        assert!(!text.contains(&key.secret) && !text.contains("sk-"), "a secret: {text}");
+    }
+    for gateway in &mut world.gateways {
+        gateway.process.kill();
+    }
+    world.redis().kill();
+    world.start_redis().await;
+    // One gateway only: it finds the folder of the other one without an owner.
+    world.restart_gateway(0).await;
+    until("all is settled", async || waiting(&world) == 0).await;
+    assert_eq!(unsettled(&world, 0).await, 0);
+    // At the true cost, although both gateways were killed: nothing was in doubt.
+    world.assert_books_exact().await;
+    assert!(world.cli_json(&["holds", "list"]).to_string().matches("expired").count() == 0);
+    // Again, and once more with what is already made still in the file: nothing is charged twice.
+    world.restart_gateway(1).await;
+    world.assert_books_exact().await;
+}
+
+/// The gateway dies at each step of writing the spool and of reading it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_writes_or_reads_what_is_owed() {
+    for engine in [Engine::Redis, Engine::File] {
+        let mut world =
+            World::new().engine(engine).failpoints().limit("call_seconds", 10).limit("ledger_ms", 1000).start().await;
+        let refuse = "settlement_refused=fail@*;";
+        for (writing, reading) in [
+            ("spool_written", "spool_read"),
+            ("spool_synced", "spool_taken_over"),
+            ("spool_synced", "spool_replayed"),
+            ("spool_synced", "spool_replayed@2"),
+            ("spool_synced", "settlement_made"),
+            ("spool_synced", "spool_emptying"),
+        ] {
+            let key = world.key(&["--daily", "1"]);
+            calls_that_nobody_settles(&world, &key, async || {
+                world.arm(0, &format!("{refuse}{writing}=kill@3"));
+            })
+            .await;
+            // Until the third write: some are saved, some are not.
+            until("it writes", async || {
+                let call = Request::chat(&ask("tokens=5")).bearer(&key.secret);
+                if let Ok(mut conn) = Conn::try_open(world.gateway()).await {
+                    let _ = tokio::time::timeout(HANG, conn.try_call(&call)).await;
+                }
+                !alive(&world.gateways[0].process.id())
+            })
+            .await;
+            world.gateways[0].process.wait(HANG).await;
+            assert!(waiting(&world) > 0, "{writing}");
+            let (at, hit) = reading.split_once('@').unwrap_or((reading, "1"));
+            world.arm(0, &format!("{at}=kill@{hit}"));
+            world.relaunch_gateway(0);
+            world.gateways[0].process.wait(HANG).await;
+            world.arm(0, "");
+            world.restart_gateway(0).await;
+            until("all is made", async || waiting(&world) == 0).await;
+        }
+        world.assert_books_sound().await;
+        println!("{engine:?}: charged {}, invoice {}", world.charged().await, world.invoice().await.nano);
+    }
+}
+
+fn alive(pid: &u32) -> bool {
+    // A zombie counts as dead.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_without_a_ledger_leaves_its_debts_to_the_next_gateway() {
+    for signal in ["TERM", "INT"] {
+        let mut world = World::new().redis().limit("ledger_ms", 300).limit("drain_seconds", 1).start().await;
+        let key = world.key(&["--daily", "1"]);
+        let redis = world.redis().id().to_string();
+        calls_that_nobody_settles(&world, &key, async || {
+            let status = std::process::Command::new("kill").args(["-STOP", &redis]).status();
+            assert!(status.is_ok_and(|status| status.success()));
+        })
+        .await;
+        world.gateways[0].process.signal(signal);
+        world.gateways[0].process.wait(HANG).await;
+        let said = world.gateways[0].process.output();
+        assert!(said.contains("settlements wait below `state:`"), "{said}");
+        world.redis().signal("CONT");
+        world.restart_gateway(0).await;
+        world.assert_books_exact().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_after_the_hold_expired_corrects_it_once() {
+    let mut world = World::new().failpoints().limit("call_seconds", 10).start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.arm(0, "settlement_refused=fail@*");
+    world.chat(&key, &with(ask("tokens=20"), object!({ "max_tokens": 500 }))).await.expect(200);
+    until("it is on disk", async || waiting(&world) > 0).await;
+    world.gateways[0].process.kill();
+    // A second gateway on the ledger, with a state of its own, charges the hold in full when it expires.
+    let state = world.dir.path().join("loopers-state");
+    std::fs::rename(&state, world.dir.path().join("aside")).expect("renamed");
+    world.arm(0, "");
+    world.restart_gateway(0).await;
+    world.assert_books_sound().await;
+    let full = world.charged().await;
+    assert!(full > world.invoice().await.nano, "charged in full");
+    world.gateways[0].process.signal("TERM");
+    world.gateways[0].process.wait(HANG).await;
+    std::fs::remove_dir_all(&state).expect("removed");
+    std::fs::rename(world.dir.path().join("aside"), &state).expect("renamed");
+    world.restart_gateway(0).await;
+    until("corrected", async || world.charged().await < full).await;
+    world.assert_books_exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_too_many_settlements_waiting_no_call_is_taken_and_nothing_is_dropped() {
+    let world = World::new().failpoints().limit("unsettled", 5).start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.arm(0, "settlement_refused=fail@*");
+    for _ in 0..5 {
+        world.chat(&key, &ask("tokens=5")).await.expect(200);
+    }
+    world.chat(&key, &ask("tokens=5")).await.refused(503, "overloaded");
+    assert_eq!(unsettled(&world, 0).await, 5);
+    world.arm(0, "");
+    until("calls are taken again", async || world.chat(&key, &ask("tokens=5")).await.status == 200).await;
+    world.assert_books_exact().await;
+}
+
+/// Lost books: settlements wait for the operator; after a rebuild they end their holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_owed_to_lost_books_is_made_after_a_rebuild() {
+    let mut world = World::new().redis().limit("ledger_ms", 500).start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    world.settled().await;
+    let body = with(streamed("tokens=40;rate=20"), object!({ "max_tokens": 200 }));
+    let mut live = world.live(&key, &body).await;
+    live.skip(2).await;
+    world.redis_command("FLUSHALL").await;
+    live.finish().await;
+    until("it is on disk", async || waiting(&world) > 0).await;
+    world.gateways[0].process.kill();
+    world.relaunch_gateway(0);
+    let state = world.dir.path().join("loopers-state").to_str().expect("UTF-8").to_owned();
+    world.cli_json(&["ledger", "rebuild", "--from", &state]);
+    until("all is made", async || waiting(&world) == 0).await;
+    world.assert_books_exact().await;
+}
