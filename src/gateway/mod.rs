@@ -2,27 +2,31 @@
 //!
 //! The phases of [`ProxyHttp`] stand below in the order in which a call passes them; each is a few lines that name the step's own
 //! module. `docs/ARCHITECTURE.md` tells the same story with its invariants.
+//!
+//! The modules that decide about money know nothing of sockets and are public, so that the simulation in `tests/sim` drives them too.
 
-mod admit;
-mod answer;
-mod app;
+pub mod admit;
+pub mod answer;
+pub mod app;
+pub mod around;
 mod body;
 mod client;
 mod ending;
 mod forward;
 mod health;
-mod hold;
+pub mod hold;
 mod http2;
-mod intake;
-mod keeper;
+pub mod intake;
+pub mod keeper;
 mod link;
 mod refusal;
 mod reload;
-mod running;
+pub mod running;
 mod serve;
-mod settler;
+pub mod settler;
 mod state;
 mod trust;
+pub mod verdict;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
