@@ -19,6 +19,12 @@ const UNMETERED_BYTES_MAX: u64 = 16 << 10;
 /// The status under which a call is reported whose client left.
 const CLIENT_CLOSED: u16 = 499;
 
+/// Ends an answer in its middle.
+pub fn cut<T>() -> Result<T> {
+    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
+    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
+}
+
 /// Adds what Loopers says of the call to the answer's head.
 pub fn answer_headers(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     if !head.headers.contains_key("x-request-id") {

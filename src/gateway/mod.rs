@@ -300,7 +300,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
             ctx.note_received();
-            return cut();
+            return ending::cut();
         }
         ctx.last_byte_at = Some(Instant::now());
         let Some(meter) = &mut ctx.meter else { return Ok(None) };
@@ -317,7 +317,7 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(reason);
             ctx.note_received();
             ctx.last = emit.freeze();
-            return cut();
+            return ending::cut();
         }
         let emit = emit.freeze();
         if meter.is_stream() {
@@ -383,11 +383,6 @@ enum Next {
     Forward,
     /// The gateway itself has answered.
     Answered,
-}
-
-fn cut<T>() -> Result<T> {
-    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
-    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
 }
 
 impl Gateway {
