@@ -22,7 +22,8 @@ const FOREIGN: [(&str, &[&str], &str); 4] = [
 ];
 
 /// Which modules of this crate each module may name, besides itself.
-const DIRECTIONS: [(&str, &[&str]); 15] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
+    ("failpoint", &[]),
     ("money", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -163,6 +164,34 @@ fn every_lua_file_says_what_it_does() {
         let header = text.lines().take_while(|line| line.starts_with("--")).count();
         report.check(header >= 2, || format!("{}: no header comment", show(&path)));
     }
+    report.finish();
+}
+
+#[test]
+fn a_release_has_no_failpoints() {
+    const GATE: &str = "#[cfg(debug_assertions)]";
+    let mut report =
+        Report::new("a failpoint ends the process on demand: only builds with debug assertions may have one");
+    for file in sources().filter(|file| file.path != "failpoint.rs") {
+        for (line, text) in file.code.lines().enumerate() {
+            // The macros, which are empty in a release, are the only way in.
+            report.check(!text.contains("failpoint::"), || format!("{}:{}: names the module", file.name, line + 1));
+        }
+    }
+    let text = read(&root().join("src/failpoint.rs"));
+    let mut gated = 0;
+    for (before, line) in text.lines().zip(text.lines().skip(1)) {
+        let item = ["pub ", "mod ", "fn ", "use ", "static ", "const "].iter().any(|start| line.starts_with(start));
+        if item || line.contains("$crate::failpoint") {
+            gated += 1;
+            report.check(before.trim() == GATE, || format!("src/failpoint.rs: `{line}` is not below {GATE}"));
+        }
+    }
+    report.check(gated == 4, || {
+        format!("src/failpoint.rs: {gated} gated items instead of 4: does this rule still see them?")
+    });
+    let manifest = read(&root().join("Cargo.toml"));
+    report.check(!manifest.contains("debug-assertions"), || "Cargo.toml: a profile sets debug-assertions".into());
     report.finish();
 }
 

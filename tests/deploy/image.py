@@ -172,6 +172,8 @@ def test_the_dockerfiles_commands_give_a_working_gateway():
         image = Image(folder, TARGET / "deploy" / "build-stage")
         final = image.final
         check(len(image.stages) == 2 and final.user and final.user.split(":")[0] not in ("0", "root"), f"it runs as {final.user}")
+        program_bytes = (final.root / "usr/local/bin/loopers").read_bytes()
+        check(b"LOOPERS_FAILPOINTS" not in program_bytes, "the release has failpoints: it was built with debug assertions")
         for label in ("title", "description", "version", "revision", "licenses", "base.name"):
             check(final.labels.get(f"org.opencontainers.image.{label}"), f"the label {label} is missing")
         check(final.labels["org.opencontainers.image.base.name"].endswith(f"/{image.base}"), "the label base.name is not the base")
