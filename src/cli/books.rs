@@ -36,7 +36,7 @@ async fn on_ledger(ledger: &Ledger, settings: &Settings, command: &Command) -> R
         Command::Keys { command } => keys(ledger, settings, command).await,
         Command::Teams { command } => teams(ledger, command).await,
         Command::Budget { command } => budget(ledger, command).await,
-        Command::Holds { command } => holds(ledger, command).await,
+        Command::Holds { command } => holds(ledger, settings, command).await,
         Command::Kill(args) => kill(ledger, args).await,
         Command::Resume(args) => resume(ledger, args).await,
         Command::Ledger { command } => super::ledger::run(ledger, settings, command).await,
@@ -177,9 +177,20 @@ fn budget_tables(budget: &BudgetView) -> String {
     parts.join("\n")
 }
 
-async fn holds(ledger: &Ledger, command: &HoldsCommand) -> Result<(), Failure> {
+async fn holds(ledger: &Ledger, settings: &Settings, command: &HoldsCommand) -> Result<(), Failure> {
     match command {
-        HoldsCommand::List(format) => answer(format.json, &ops::holds_list(ledger).await?, |holds| hold_table(holds)),
+        HoldsCommand::List(format) => {
+            let holds = ops::holds_list(ledger).await?;
+            let waiting = gateway::waiting_settlements(&settings.state);
+            let known = holds.iter().filter(|hold| waiting.contains(&hold.id)).count();
+            if known > 0 {
+                let state = settings.state.display();
+                say(&format!(
+                    "note: the true cost of {known} of these waits below {state}: a gateway there settles them"
+                ));
+            }
+            answer(format.json, &holds, |holds| hold_table(holds))
+        }
         HoldsCommand::Release { id, charged, force, format } => {
             let released = ops::holds_release(ledger, id, charged.as_deref(), *force).await?;
             answer(format.json, &released, |released| {

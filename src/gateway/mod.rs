@@ -51,7 +51,7 @@ use crate::provider::{AnswerHead, Call, Provider, Route};
 
 pub use reload::Source;
 pub use serve::{InProcess, run, start_in_process};
-pub use state::open_ledger;
+pub use state::{open_ledger, waiting_settlements};
 
 /// The error with which a filter ends an answer; `fail_to_proxy` then finishes the client's stream.
 const CUT: ErrorType = ErrorType::Custom("loopers_cut");

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use tokio::runtime::Runtime;
@@ -45,7 +45,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled. `source` reads the
+/// Serves until a signal ends it. SIGTERM drains: nothing new is admitted, running calls finish or are settled. SIGINT cuts and settles
+/// what runs. `source` reads the
 /// config again when it changes.
 pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     let core = tokio::runtime::Builder::new_multi_thread()
@@ -83,7 +84,8 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     admin.threads = Some(1);
     admin.add_tcp(&settings.admin.listen.to_string());
     server.add_service(admin);
-    let drainer = Drainer { app: app.clone(), ledger: ledger.clone() };
+    let at_once = Arc::new(AtomicBool::new(false));
+    let drainer = Drainer { app: app.clone(), ledger: ledger.clone(), at_once: at_once.clone() };
     server.add_service(background_service("drainer", drainer));
     log::info!(
         "loopers serves on {} and its admin listener on {}, with the ledger {}",
@@ -93,7 +95,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     );
 
     // Not `run_forever`, which would end the process before the last settlements are written.
-    server.run(RunArgs::default());
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { at_once }) });
     core.block_on(finish(&app, &ledger));
     std::process::exit(0)
 }
@@ -149,7 +151,7 @@ fn admin_state(app: &Arc<App>, ledger: &Ledger, prices: Arc<ArcSwap<PriceTable>>
 /// The end of every process: what is still owed to the ledger.
 async fn finish(app: &Arc<App>, ledger: &Ledger) {
     let deadline = Instant::now() + LAST_SETTLEMENTS;
-    // A quick stop (SIGINT) does not wait for the server's runtimes: calls may still be handing over their holds.
+    // A stop that comes before the drainer runs does not wait for the server's runtimes: calls may still be handing over their holds.
     while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
@@ -167,10 +169,35 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
     }
 }
 
+/// The first signal. Whichever it is, the drainer gives every call an end, where the server's own quick stop would drop them.
+struct Signals {
+    at_once: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let kinds = [SignalKind::terminate(), SignalKind::quit(), SignalKind::interrupt()];
+        let [Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)] = kinds.map(signal) else {
+            // The system's own handling of signals stays: they end the process.
+            log::error!("signals cannot be heard, so a stop does not drain");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = quit.recv() => {}
+            _ = interrupt.recv() => self.at_once.store(true, Ordering::Release),
+        }
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
 /// Ends the process as soon as the last call has ended, instead of sleeping out the grace period.
 struct Drainer {
     app: Arc<App>,
     ledger: Ledger,
+    /// Running calls get no time.
+    at_once: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -181,7 +208,8 @@ impl BackgroundService for Drainer {
         }
         self.app.draining.store(true, Ordering::Release);
         failpoint!("draining");
-        let limit = Duration::from_secs(self.app.settings.load().limits.drain_seconds);
+        let at_once = self.at_once.load(Ordering::Acquire);
+        let limit = Duration::from_secs(if at_once { 0 } else { self.app.settings.load().limits.drain_seconds });
         let in_flight = || self.app.in_flight.load(Ordering::Acquire);
         log::info!("draining: {} requests in flight, which have {} seconds", in_flight(), limit.as_secs());
         tokio::select! {

@@ -239,7 +239,7 @@ fn text_of(lines: &[Line]) -> io::Result<Vec<u8>> {
 }
 
 /// What a file says is owed; nothing when there is no file.
-fn read(path: &Path) -> io::Result<HashMap<HoldId, Job>> {
+pub fn read(path: &Path) -> io::Result<HashMap<HoldId, Job>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -1,5 +1,6 @@
 //! The ledger as a gateway or a command opens it, and the folder in which a gateway keeps what must outlive it.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;
@@ -86,6 +87,20 @@ pub fn keep_settlements(settler: &Settler, state: &Path, own: &Own) -> Result<()
     }
     // The locks are held until everything is in the own folder.
     settler.keep_in(&own.folder, &orphans).map_err(|e| unusable(&own.folder, &e.to_string()))
+}
+
+/// The holds whose settlements wait on disk below `state`, whether or not their gateways run.
+pub fn waiting_settlements(state: &Path) -> HashSet<String> {
+    let mut holds = HashSet::new();
+    for writer in writers(state).unwrap_or_default() {
+        match spool::read(&state.join(format!("gateway-{writer}")).join(spool::FILE)) {
+            Ok(owed) => holds.extend(owed.into_keys().map(|hold| hold.to_string())),
+            Err(error) => {
+                log::warn!("the settlements that wait in the folder of gateway {writer} cannot be read: {error}")
+            }
+        }
+    }
+    holds
 }
 
 fn embedded(path: Option<PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {

@@ -1,6 +1,7 @@
 //! Settlements that the ledger does not take: they wait, outlive the process, and are made once.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json as object;
 
@@ -19,7 +20,12 @@ fn waiting(world: &World) -> u64 {
 }
 
 async fn unsettled(world: &World, gateway: usize) -> u64 {
-    let text = Conn::open(world.gateways[gateway].admin).await.call(&Request::get("/metrics")).await.expect(200).text();
+    let text = Conn::open(world.gateways[gateway].admin)
+        .await
+        .call(&Request::get("/metrics").header("host", "localhost"))
+        .await
+        .expect(200)
+        .text();
     let line = text.lines().find(|line| line.starts_with("loopers_unsettled_holds ")).expect("the metric");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
@@ -74,6 +80,9 @@ async fn what_a_dead_redis_did_not_take_outlives_a_killed_gateway() {
     }
     world.redis().kill();
     world.start_redis().await;
+    let listed = world.cli(&["holds", "list"]);
+    let note = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(note.contains("the true cost of 6 of these waits below"), "{note}");
     // One gateway only: it finds the folder of the other one without an owner.
     world.restart_gateway(0).await;
     until("all is settled", async || waiting(&world) == 0).await;
@@ -108,7 +117,9 @@ async fn killed_while_it_writes_or_reads_what_is_owed() {
             .await;
             // Until the third write: some are saved, some are not.
             until("it writes", async || {
-                let call = Request::chat(&ask("tokens=5")).bearer(&key.secret);
+                // What is not saved when it dies is charged in full: let that be little.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let call = Request::chat(&with(ask("tokens=5"), object!({ "max_tokens": 10 }))).bearer(&key.secret);
                 if let Ok(mut conn) = Conn::try_open(world.gateway()).await {
                     let _ = tokio::time::timeout(HANG, conn.try_call(&call)).await;
                 }

@@ -86,6 +86,25 @@ async fn a_second_signal_ends_it_now() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigint_cuts_what_runs_at_once_and_settles_it() {
+    for engine in [Engine::Redis, Engine::File] {
+        let mut world = World::new().engine(engine).limit("drain_seconds", 3000).start().await;
+        let key = world.key(&["--daily", "1"]);
+        let streams = open_streams(&world, &key, 20, &endless()).await;
+        world.gateways[0].process.signal("INT");
+        for live in streams {
+            let answer = live.finish().await;
+            assert!(answer.complete && answer.text().contains("draining"), "{}", answer.text());
+        }
+        let status = world.gateways[0].process.wait(END).await;
+        assert!(status.success(), "{status}");
+        // Nothing waits for holds to expire.
+        assert_eq!(world.cli_json(&["holds", "list"]).as_array().map(Vec::len), Some(0));
+        world.assert_books_sound().await;
+    }
+}
+
 async fn open_streams(world: &World, key: &Key, count: usize, body: &serde_json::Value) -> Vec<Live> {
     let mut streams = Vec::with_capacity(count);
     while streams.len() < count {
