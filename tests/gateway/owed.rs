@@ -78,6 +78,8 @@ async fn what_a_dead_redis_did_not_take_outlives_a_killed_gateway() {
     for gateway in &mut world.gateways {
         gateway.process.kill();
     }
+    let read = |(file, _): (PathBuf, u64)| (file.clone(), std::fs::read(file).expect("a spool"));
+    let files: Vec<(PathBuf, Vec<u8>)> = spools(&world).into_iter().map(read).collect();
     world.redis().kill();
     world.start_redis().await;
     let listed = world.cli(&["holds", "list"]);
@@ -90,8 +92,14 @@ async fn what_a_dead_redis_did_not_take_outlives_a_killed_gateway() {
     // At the true cost, although both gateways were killed: nothing was in doubt.
     world.assert_books_exact().await;
     assert!(world.cli_json(&["holds", "list"]).to_string().matches("expired").count() == 0);
-    // Again, and once more with what is already made still in the file: nothing is charged twice.
+    // Once more, with what is already made still in the files: nothing is charged twice.
+    world.gateways[0].process.kill();
+    for (file, bytes) in &files {
+        std::fs::write(file, bytes).expect("written");
+    }
+    world.restart_gateway(0).await;
     world.restart_gateway(1).await;
+    until("all is settled", async || waiting(&world) == 0).await;
     world.assert_books_exact().await;
 }
 
