@@ -11,11 +11,13 @@ FUZZ_SECONDS ?= 600
 # Random requests that each provider is billed for, and the first one's seed.
 BILLS ?= 1000000
 SEED ?= 1
+# Seconds of chaos. Unlike the bills, it takes a new seed each time unless SEED is given.
+CHAOS_SECONDS ?= 600
 
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills clean
+.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills chaos clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
@@ -29,6 +31,7 @@ help:
 	@echo 'make doc       API documentation, warnings denied'
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bills     no invoice above its hold: BILLS random requests a provider ($(BILLS)), from SEED ($(SEED))'
+	@echo 'make chaos     three gateways, Redis and the mock under load and faults, for CHAOS_SECONDS ($(CHAOS_SECONDS)); SEED=N repeats one'
 	@echo 'make clean     remove target/ and .venv/'
 
 # Nothing but the demo writes to stdout: set-up and cargo write to stderr.
@@ -84,6 +87,11 @@ bills:
 	@scripts/setup.sh build
 	LOOPERS_BILL_CASES=$(BILLS) LOOPERS_BILL_SEED=$(SEED) $(CARGO) test $(LOCKED) --lib --test anthropic_bill --test bedrock --test openai_family -- \
 		--nocapture the_invoice_never_exceeds no_invoice
+
+# SEED has a default for the bills; a seed of its own is given on the command line or in the environment.
+chaos:
+	@scripts/setup.sh test
+	CHAOS_SECONDS=$(CHAOS_SECONDS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(CARGO) test $(LOCKED) --test chaos
 
 clean:
 	$(CARGO) clean

@@ -64,6 +64,11 @@ impl RequestInfo {
         })
     }
 
+    /// Whose call it says it is, in `x-mock-account`; empty if it does not say.
+    pub fn account(&self) -> String {
+        self.headers().find(|(name, _)| name == "x-mock-account").map_or_else(String::new, |(_, value)| value)
+    }
+
     /// The names of all headers.
     pub fn header_names(&self) -> Vec<String> {
         self.headers().map(|(name, _)| name).collect()

@@ -17,6 +17,10 @@ pub use price::{Media, Output, Prompt, price, usd};
 
 /// How many calls `last` remembers.
 const KEEP_LAST: usize = 100;
+/// How many accounts have totals of their own; what comes later has those of [`OTHER_ACCOUNTS`].
+const ACCOUNTS_MAX: usize = 1000;
+/// The account of all accounts beyond.
+const OTHER_ACCOUNTS: &str = "others";
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -236,6 +240,8 @@ pub struct InvoiceSnapshot {
     pub by_provider: BTreeMap<&'static str, Totals>,
     /// Totals by billed model: OpenAI's by their names, all others as `provider/name`.
     pub by_model: BTreeMap<String, Totals>,
+    /// Totals by what the calls say in `x-mock-account`; those that say nothing are not in it.
+    pub by_account: BTreeMap<String, Totals>,
     /// The last calls, oldest first; running ones at the end.
     pub last: Vec<CallRecord>,
 }
@@ -244,6 +250,7 @@ pub struct InvoiceSnapshot {
 struct Ledger {
     next_id: u64,
     by_model: BTreeMap<(Provider, &'static str), Totals>,
+    by_account: BTreeMap<String, Totals>,
     aborted: u64,
     running: HashMap<u64, Arc<Call>>,
     last: VecDeque<(Arc<Call>, Line)>,
@@ -283,7 +290,9 @@ impl Books {
             _ => return,
         };
         let line = call.line(outcome);
-        ledger.by_model.entry(call.start.row()).or_default().add(&Totals::of(call, &line));
+        let totals = Totals::of(call, &line);
+        ledger.by_model.entry(call.start.row()).or_default().add(&totals);
+        add_to_account(&mut ledger.by_account, call, &totals);
         call.closed.store(true, Relaxed);
         ledger.aborted += u64::from(outcome == Outcome::Aborted);
         if ledger.last.len() >= KEEP_LAST {
@@ -311,13 +320,15 @@ impl Books {
     /// The invoice now.
     pub fn snapshot(&self) -> InvoiceSnapshot {
         let ledger = self.lock();
-        let mut rows = ledger.by_model.clone();
+        let (mut rows, mut by_account) = (ledger.by_model.clone(), ledger.by_account.clone());
         let mut running: Vec<_> = ledger.running.values().cloned().collect();
         running.sort_by_key(|call| call.id);
         let mut last: Vec<_> = ledger.last.iter().map(|(call, line)| record(call, line)).collect();
         for call in &running {
             let line = call.line(Outcome::Running);
-            rows.entry(call.start.row()).or_default().add(&Totals::of(call, &line));
+            let totals = Totals::of(call, &line);
+            rows.entry(call.start.row()).or_default().add(&totals);
+            add_to_account(&mut by_account, call, &totals);
             last.push(record(call, &line));
         }
         last.drain(..last.len().saturating_sub(KEEP_LAST));
@@ -343,6 +354,7 @@ impl Books {
             aborted: ledger.aborted,
             by_provider,
             by_model,
+            by_account,
             last,
         }
     }
@@ -350,6 +362,17 @@ impl Books {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn add_to_account(accounts: &mut BTreeMap<String, Totals>, call: &Call, totals: &Totals) {
+    let mut name = call.start.request.account();
+    if name.is_empty() {
+        return;
+    }
+    if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(&name) {
+        name = OTHER_ACCOUNTS.to_owned();
+    }
+    accounts.entry(name).or_default().add(totals);
 }
 
 fn record(call: &Call, line: &Line) -> CallRecord {

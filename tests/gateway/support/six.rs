@@ -8,6 +8,11 @@ use super::world::{Key, World};
 
 /// A world with all six.
 pub fn six() -> Builder {
+    six_with("")
+}
+
+/// All six, each with more options, as YAML that begins with a comma.
+pub fn six_with(options: &str) -> Builder {
     let more = [
         "anthropic: { base_url: \"MOCK/anthropic\", key: env:OPENAI_API_KEY }",
         "gemini: { base_url: \"MOCK/gemini\", key: env:OPENAI_API_KEY }",
@@ -15,7 +20,10 @@ pub fn six() -> Builder {
         "azure: { base_url: \"MOCK/azure\", key: env:OPENAI_API_KEY, deployments: { my-gpt-4o-mini: gpt-4o-mini } }",
         "bedrock: { base_url: \"MOCK/bedrock\", key: env:OPENAI_API_KEY, region: us-east-1 }",
     ];
-    more.iter().fold(World::new(), |world, yaml| world.other_provider(yaml))
+    more.iter().fold(World::new(), |world, yaml| {
+        let open = yaml.strip_suffix(" }").expect("a flow mapping");
+        world.other_provider(&format!("{open}{options} }}"))
+    })
 }
 
 /// One kind of metered call.

@@ -192,6 +192,13 @@ impl World {
         self.gateways.push(gateway);
     }
 
+    /// Starts one more gateway that has its own ways to the ledger and to the providers.
+    pub async fn add_gateway_via(&mut self, ledger: &str, upstream: SocketAddr) {
+        let before = (self.builder.ledger.replace(ledger.into()), self.builder.upstream.replace(upstream));
+        self.add_gateway().await;
+        (self.builder.ledger, self.builder.upstream) = before;
+    }
+
     fn serve(&self, name: &str, config: &Path) -> Process {
         let mut command = World::command(config);
         command.arg("serve").arg("--config").arg(config);
