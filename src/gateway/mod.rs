@@ -18,6 +18,7 @@ mod keeper;
 mod link;
 mod refusal;
 mod reload;
+mod reserver;
 mod running;
 mod serve;
 mod settler;
@@ -202,7 +203,10 @@ impl ProxyHttp for Gateway {
         _digest: Option<&pingora::protocols::Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if let (Some(link), Some(_)) = (&ctx.link, &ctx.admitted) {
+        let (Some(link), Some(_), Some(provider)) = (&ctx.link, &ctx.admitted, ctx.provider) else { return Ok(()) };
+        // Where a hang-up ends no bill, nobody asks how much had come by then.
+        let drains = ctx.provider_settings().is_some_and(|settings| settings.on_disconnect == OnDisconnect::Drain);
+        if provider.drop_stops_bill() || !drains {
             link.goes_out_on(fd);
         }
         Ok(())
@@ -279,11 +283,7 @@ impl ProxyHttp for Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
-        ending::answer_headers(head, ctx)?;
-        if let (Some(link), true) = (&ctx.link, ending::cost_goes_into_head(head, ctx)) {
-            link.hold_head();
-        }
-        Ok(())
+        ending::answer_headers(head, ctx)
     }
 
     /// Meters what came, and lets through what the hold pays for.
