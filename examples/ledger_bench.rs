@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example ledger_bench -- redis://127.0.0.1:6379 [pairs] [callers] [levels]`, or `file:bench.db`, or `memory:`
 //!
-//! The ledger should be an empty one: the bench makes keys and teams of its own in it.
+//! The ledger should be an empty one: the bench makes keys and teams of its own in it. Callers wait for their reserve and for their
+//! settlement. As in the gateway, one task settles: what has gathered while it waited for the ledger goes there together.
 
 use std::fs;
 use std::sync::Arc;
@@ -14,13 +15,17 @@ use loopers::clock::{Calendar, Clock};
 use loopers::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use loopers::ledger::redis::{RedisLedger, RedisOptions};
 use loopers::ledger::{
-    Charge, HoldId, KeyRecord, Ledger, Limits, NodeId, Policy, Reserve, Settled, State, TeamRecord, Verdict,
+    Charge, HoldId, HoldRef, KeyRecord, Ledger, LedgerError, Limits, NodeId, Policy, Reserve, Settled, State,
+    TeamRecord, Verdict,
 };
 use loopers::money::Money;
 use loopers::secret::{KeyHash, new_key, random_hex};
+use tokio::sync::{mpsc, oneshot};
 
 /// Clock ticks in a second, as `/proc/self/stat` counts them on every Linux that we know.
 const TICKS_PER_SECOND: u64 = 100;
+/// Settlements that go to the ledger together, as in the gateway.
+const BATCH: usize = 256;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -32,13 +37,15 @@ async fn main() -> Result<()> {
     let ledger = open(&url).await?;
     let view = Arc::new(key(&ledger, levels).await?);
     let left = Arc::new(AtomicUsize::new(pairs));
+    let (settler, ends) = mpsc::channel(callers.max(1));
+    tokio::spawn(settle(ledger.clone(), ends));
     let (start, cpu) = (Instant::now(), cpu_ms());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..callers {
-        let (ledger, view, left) = (ledger.clone(), Arc::clone(&view), Arc::clone(&left));
+        let (ledger, view, left, settler) = (ledger.clone(), Arc::clone(&view), Arc::clone(&left), settler.clone());
         running.spawn(async move {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                pair(&ledger, &view).await?;
+                pair(&ledger, &view, &settler).await?;
             }
             anyhow::Ok(())
         });
@@ -94,7 +101,22 @@ async fn key(ledger: &Ledger, levels: usize) -> Result<loopers::ledger::KeyView>
     ledger.key_by_hash(&hash).await?.context("the key that was just made")
 }
 
-async fn pair(ledger: &Ledger, view: &Arc<loopers::ledger::KeyView>) -> Result<()> {
+/// One settlement, and whom to tell how it went.
+type End = (Arc<HoldRef>, Charge, oneshot::Sender<Result<Settled, LedgerError>>);
+
+/// Settles what has gathered, together, until nobody is left.
+async fn settle(ledger: Ledger, mut ends: mpsc::Receiver<End>) {
+    let mut batch = Vec::new();
+    while ends.recv_many(&mut batch, BATCH).await > 0 {
+        let (holds, tell): (Vec<_>, Vec<_>) = batch.drain(..).map(|(at, charge, tell)| ((at, charge), tell)).unzip();
+        for (settled, tell) in ledger.settle_all(&holds).await.into_iter().zip(tell) {
+            // A caller that stopped waiting has failed already.
+            let _ = tell.send(settled);
+        }
+    }
+}
+
+async fn pair(ledger: &Ledger, view: &Arc<loopers::ledger::KeyView>, settler: &mpsc::Sender<End>) -> Result<()> {
     let ask = Reserve {
         hold: HoldId::random()?,
         view: Arc::clone(view),
@@ -106,7 +128,10 @@ async fn pair(ledger: &Ledger, view: &Arc<loopers::ledger::KeyView>) -> Result<(
     };
     let verdict = ledger.reserve(&ask).await?;
     let Verdict::Held(_) = verdict else { bail!("not held: {verdict:?}") };
-    let settled = ledger.settle(&ask.hold_ref(), Charge::Exact(Money::from_nano(4_321))).await?;
+    let (tell, answer) = oneshot::channel();
+    let end = (Arc::new(ask.hold_ref()), Charge::Exact(Money::from_nano(4_321)), tell);
+    settler.send(end).await.context("the settling task has ended")?;
+    let settled = answer.await??;
     let Settled::Applied { .. } = settled else { bail!("not settled: {settled:?}") };
     Ok(())
 }

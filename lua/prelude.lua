@@ -121,14 +121,18 @@ local function save_root(key, root, writer, books, count, now)
   return format(' / %s %d', books or '-', count + 1)
 end
 
--- A session, or nil when there is none or it is forgotten. One with an open hold is never forgotten.
-local function load_session(key, now)
-  local packed = call('GET', key)
-  if not packed then return nil end
+-- A session as it is stored, or nil when it is forgotten. One with an open hold is never forgotten.
+local function read_session(packed, now)
   local s = {read(SESSION, packed)}
   if s[3] == 0 and now >= s[8] + SESSION_KEPT_MS then return nil end
   s[9] = string.sub(packed, STATE_AT)
   return s
+end
+
+-- A session, or nil when there is none or it is forgotten.
+local function load_session(key, now)
+  local packed = call('GET', key)
+  return packed and read_session(packed, now) or nil
 end
 
 -- A session that nobody has used yet.

@@ -234,7 +234,7 @@ impl Taking<'_, '_> {
         most: Money,
     ) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
-            let ask = self.ask(around, least, most)?;
+            let ask = Arc::new(self.ask(around, least, most)?);
             let (app, provider) = (self.request.app.clone(), self.request.provider.clone());
             let mut hold = Hold::before_reserve(app, ask.hold_ref(), provider, self.id.clone());
             failpoint!("reserve_unsent");
@@ -263,9 +263,13 @@ impl Taking<'_, '_> {
     }
 
     /// Sends the reserve. A client that leaves meanwhile ends the call, but only after the answer is known.
-    async fn reserve(&self, around: &mut impl Around, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
+    async fn reserve(
+        &self,
+        around: &mut impl Around,
+        ask: &Arc<Reserve>,
+    ) -> Result<Result<Verdict, LedgerError>, Denied> {
         let started = Instant::now();
-        let reserve = self.request.app.ledger.reserve(ask);
+        let reserve = self.request.app.reserver.reserve(&self.request.app.ledger, ask.clone());
         tokio::pin!(reserve);
         let verdict = tokio::select! {
             biased;

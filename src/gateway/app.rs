@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::forward::Resolver;
 use super::refusal::Refusal;
+use super::reserver::Reserver;
 use super::running::Running;
 use super::settler::Settler;
 use super::trust::Trust;
@@ -25,6 +26,8 @@ pub struct App {
     pub ledger: Ledger,
     /// What is known of keys; checked against the ledger in every reserve.
     pub keys: KeyCache,
+    /// Takes holds.
+    pub reserver: Reserver,
     /// Ends holds.
     pub settler: Arc<Settler>,
     /// Calls that hold money right now.
@@ -50,6 +53,7 @@ impl App {
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {
             keys: KeyCache::new(size(settings.limits.key_cache)),
+            reserver: Reserver::default(),
             settler: Arc::new(Settler::new(notes.clone())),
             notes,
             running: Arc::new(Running::default()),

@@ -126,30 +126,32 @@ impl ClientStream {
         Poll::Ready(if self.departed() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) })
     }
 
-    /// Takes `buf` into what is kept, while an answer is held back or its head waits for one more line. True when it was taken.
+    /// Takes `buf` into what is kept, while an answer is held back or its head waits for lines. True when it was taken.
     fn keep(&mut self, buf: &[u8]) -> bool {
         let mut head = lock(&self.link.head);
-        match *head {
-            HeadHold::Holding if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX => *head = HeadHold::Off,
-            HeadHold::Holding | HeadHold::Release(_) => {
-                drop(head);
-                self.kept.extend_from_slice(buf);
-                return true;
+        match &mut *head {
+            // Too much to wait for the cost: it goes with the lines that are known.
+            HeadHold::Holding(lines) if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX => {
+                let lines = std::mem::take(lines);
+                *head = HeadHold::Release(lines);
             }
-            HeadHold::Off | HeadHold::Replace(_) | HeadHold::Replaced => {}
+            HeadHold::Holding(_) | HeadHold::Release(_) => {}
+            HeadHold::Off | HeadHold::Replace(_) | HeadHold::Replaced => return false,
         }
-        false
+        drop(head);
+        self.kept.extend_from_slice(buf);
+        true
     }
 
     /// Applies what was decided about the kept answer.
     fn apply_decision(&mut self) {
         let mut head = lock(&self.link.head);
         match std::mem::take(&mut *head) {
-            // The line becomes the first of the head, behind the status line.
-            HeadHold::Release(line) => match self.kept.windows(2).position(|two| two == b"\r\n") {
-                Some(end) => drop(self.kept.splice(end..end, b"\r\n".iter().copied().chain(line.bytes()))),
+            // The lines become the first of the head, behind the status line.
+            HeadHold::Release(lines) => match self.kept.windows(2).position(|two| two == b"\r\n") {
+                Some(end) => drop(self.kept.splice(end + 2..end + 2, lines.bytes())),
                 // The decision came before the head was written.
-                None => *head = HeadHold::Release(line),
+                None => *head = HeadHold::Release(lines),
             },
             HeadHold::Replace(answer) => {
                 self.kept = answer;
@@ -187,10 +189,10 @@ impl ClientStream {
 
     /// True while an answer is held back.
     fn holding(&self) -> bool {
-        matches!(*lock(&self.link.head), HeadHold::Holding)
+        matches!(*lock(&self.link.head), HeadHold::Holding(_))
     }
 
-    /// True while a decided line waits for a head to be put into.
+    /// True while decided lines wait for a head to be put into.
     fn awaits_head(&self) -> bool {
         matches!(*lock(&self.link.head), HeadHold::Release(_))
     }

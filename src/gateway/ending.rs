@@ -1,5 +1,7 @@
 //! How a call ends: what its client is told, and what its hold is charged.
 
+use std::fmt::{self, Write as _};
+
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -10,12 +12,14 @@ use super::refusal::Refusal;
 use super::verdict::{self, Outcome};
 use super::{CUT, Ctx};
 use crate::alerts::Cut;
-use crate::ledger::{Charge, Remaining};
+use crate::ledger::Charge;
 use crate::money::Money;
 use crate::observe::metrics;
 
 /// With more than this unread, the provider may have sent more than this machine could take in.
 const UNMETERED_BYTES_MAX: u64 = 16 << 10;
+/// Room for the header lines of one answer.
+const LINES_ROOM: usize = 256;
 /// The status under which a call is reported whose client left.
 const CLIENT_CLOSED: u16 = 499;
 
@@ -25,34 +29,51 @@ pub fn cut<T>() -> Result<T> {
     Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
 }
 
-/// Adds what Loopers says of the call to the answer's head.
+/// Adds what Loopers says of the call to the answer's head. Where the head is kept back for the cost, all of it goes there as text: a
+/// header that passes through Pingora's maps costs much more.
 pub fn answer_headers(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     failpoint!("answer_head");
-    if !head.headers.contains_key("x-request-id") {
-        head.insert_header("x-request-id", ctx.request_id.as_str())?;
+    if let (Some(link), true) = (&ctx.link, cost_goes_into_head(head, ctx)) {
+        let mut lines = String::with_capacity(LINES_ROOM);
+        said(head, ctx, |name, value| {
+            // A text takes whatever is written into it.
+            let _ = write!(lines, "{name}: {value}\r\n");
+        });
+        link.hold_head(lines);
+        return Ok(());
     }
-    let (Some(admitted), true) = (&ctx.admitted, ctx.settings.expose_headers) else { return Ok(()) };
-    head.insert_header("x-loopers-held-usd", admitted.hold.granted().to_string())?;
-    if let Some(remaining) = &admitted.remaining {
-        head.insert_header("x-loopers-remaining-usd", remaining.amount.to_string())?;
-        head.insert_header("x-loopers-remaining-window", window_name(remaining))?;
-    }
-    if let Some(limit) = admitted.clamped_to {
-        head.insert_header("x-loopers-max-tokens", limit)?;
+    let mut all: Vec<(&'static str, String)> = Vec::with_capacity(5);
+    said(head, ctx, |name, value| {
+        all.push((name, value.to_string()));
+    });
+    for (name, value) in all {
+        head.insert_header(name, value)?;
     }
     Ok(())
 }
 
-/// `key/daily`, `team/monthly`, `session`.
-fn window_name(remaining: &Remaining) -> String {
-    match remaining.window {
-        Some(window) => format!("{}/{}", remaining.level.name(), window.name()),
-        None => remaining.level.name().to_string(),
+/// What Loopers says of the call, its cost left out.
+fn said(head: &ResponseHeader, ctx: &Ctx, mut say: impl FnMut(&'static str, &dyn fmt::Display)) {
+    if !head.headers.contains_key("x-request-id") {
+        say("X-Request-ID", &ctx.request_id);
+    }
+    let (Some(admitted), true) = (&ctx.admitted, ctx.settings.expose_headers) else { return };
+    say("X-Loopers-Held-USD", &admitted.hold.granted());
+    if let Some(remaining) = &admitted.remaining {
+        say("X-Loopers-Remaining-USD", &remaining.amount);
+        let level = remaining.level.name();
+        match remaining.window {
+            Some(window) => say("X-Loopers-Remaining-Window", &format_args!("{level}/{}", window.name())),
+            None => say("X-Loopers-Remaining-Window", &level),
+        }
+    }
+    if let Some(limit) = admitted.clamped_to {
+        say("X-Loopers-Max-Tokens", &limit);
     }
 }
 
 /// True when the head is kept back until the cost of the answer is known: a metered answer in one piece.
-pub fn cost_goes_into_head(head: &ResponseHeader, ctx: &Ctx) -> bool {
+fn cost_goes_into_head(head: &ResponseHeader, ctx: &Ctx) -> bool {
     let empty = head.headers.get("content-length").is_some_and(|length| length.as_bytes() == b"0");
     ctx.settings.expose_headers && ctx.meter.is_some() && !ctx.is_stream() && !empty && head.status.is_success()
 }
@@ -69,7 +90,7 @@ pub fn announce_cost(ctx: &mut Ctx) {
         Charge::Exact(cost) => cost,
         Charge::Full => granted,
     };
-    link.release_head(format!("X-Loopers-Cost-USD: {cost}"));
+    link.release_head(format_args!("X-Loopers-Cost-USD: {cost}"));
 }
 
 /// Tells the client why there is no answer, or no more of it. Returns the status for logs.

@@ -1,6 +1,6 @@
 //! What the gateway and a client's connection tell each other about the call that runs on it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -43,9 +43,9 @@ pub(super) enum HeadHold {
     /// Bytes go straight through.
     #[default]
     Off,
-    /// Bytes are kept.
-    Holding,
-    /// The next write sends what was kept, with this header line put in.
+    /// Bytes are kept. These header lines are put in whenever they go, each with its line end.
+    Holding(String),
+    /// The next write sends what was kept, with these header lines put in.
     Release(String),
     /// The next write sends this whole answer instead of what was kept.
     Replace(Vec<u8>),
@@ -125,23 +125,26 @@ impl ClientLink {
         }
     }
 
-    /// Keeps the answer back until [`ClientLink::release_head`].
-    pub fn hold_head(&self) {
-        *lock(&self.head) = HeadHold::Holding;
+    /// Keeps the answer back until [`ClientLink::release_head`]. Its head gets `lines` (`name: value` and a line end, each).
+    pub fn hold_head(&self, lines: String) {
+        *lock(&self.head) = HeadHold::Holding(lines);
     }
 
-    /// Lets the answer go, with `line` (`name: value`) added to its head. Nothing happens when it already went.
-    pub fn release_head(&self, line: String) {
+    /// Lets the answer go, with `line` added to its head as well. Nothing happens when it already went.
+    pub fn release_head(&self, line: fmt::Arguments<'_>) {
         let mut head = lock(&self.head);
-        if matches!(*head, HeadHold::Holding) {
-            *head = HeadHold::Release(line);
+        if let HeadHold::Holding(lines) = &mut *head {
+            let mut lines = std::mem::take(lines);
+            // A text takes whatever is written into it.
+            let _ = write!(lines, "{line}\r\n");
+            *head = HeadHold::Release(lines);
         }
     }
 
     /// Sends `answer`, a whole HTTP/1.1 answer, instead of the one that is kept back. False when that already went.
     pub fn replace_answer(&self, answer: Vec<u8>) -> bool {
         let mut head = lock(&self.head);
-        let held = matches!(*head, HeadHold::Holding);
+        let held = matches!(*head, HeadHold::Holding(_));
         if held {
             *head = HeadHold::Replace(answer);
         }

@@ -21,6 +21,7 @@ pub mod keeper;
 mod link;
 mod refusal;
 mod reload;
+mod reserver;
 pub mod running;
 mod serve;
 pub mod settler;
@@ -207,7 +208,10 @@ impl ProxyHttp for Gateway {
         _digest: Option<&pingora::protocols::Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if let (Some(link), Some(_)) = (&ctx.link, &ctx.admitted) {
+        let (Some(link), Some(_), Some(provider)) = (&ctx.link, &ctx.admitted, ctx.provider) else { return Ok(()) };
+        // Where a hang-up ends no bill, nobody asks how much had come by then.
+        let drains = ctx.provider_settings().is_some_and(|settings| settings.on_disconnect == OnDisconnect::Drain);
+        if provider.drop_stops_bill() || !drains {
             link.goes_out_on(fd);
         }
         Ok(())
@@ -285,11 +289,7 @@ impl ProxyHttp for Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
-        ending::answer_headers(head, ctx)?;
-        if let (Some(link), true) = (&ctx.link, ending::cost_goes_into_head(head, ctx)) {
-            link.hold_head();
-        }
-        Ok(())
+        ending::answer_headers(head, ctx)
     }
 
     /// Meters what came, and lets through what the hold pays for.

@@ -87,19 +87,9 @@ impl Journal {
 
 #[async_trait]
 impl Recorder for Journal {
-    async fn held(&self, ask: &Reserve, held: &Held) -> Result<(), LedgerError> {
-        let session = ask.session.as_ref();
-        let ttl_ms = i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX);
-        let line = HoldLine {
-            hold: ask.hold.clone(),
-            chain: ask.view.chain.clone(),
-            session: session.map(|s| SessionLine { id: s.id.clone(), budget: s.budget, steps: s.steps }),
-            amount: held.granted,
-            now: held.now,
-            expires_at: held.now.saturating_add(ttl_ms),
-            note: ask.note.clone(),
-        };
-        self.write(&[Line::Hold(line)]).await
+    async fn held(&self, holds: &[(&Reserve, &Held)]) -> Result<(), LedgerError> {
+        let lines: Vec<Line> = holds.iter().map(|(ask, held)| Line::Hold(hold_line(ask, held))).collect();
+        self.write(&lines).await
     }
 
     async fn settled(&self, ends: &[(&HoldRef, Settled)]) {
@@ -129,6 +119,20 @@ impl Recorder for Journal {
         if let Err(error) = self.write(&[line]).await {
             log::warn!("the state of session {session} has no line: {error}");
         }
+    }
+}
+
+fn hold_line(ask: &Reserve, held: &Held) -> HoldLine {
+    let session = ask.session.as_ref();
+    let ttl_ms = i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX);
+    HoldLine {
+        hold: ask.hold.clone(),
+        chain: ask.view.chain.clone(),
+        session: session.map(|s| SessionLine { id: s.id.clone(), budget: s.budget, steps: s.steps }),
+        amount: held.granted,
+        now: held.now,
+        expires_at: held.now.saturating_add(ttl_ms),
+        note: ask.note.clone(),
     }
 }
 

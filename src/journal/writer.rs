@@ -53,6 +53,7 @@ impl Writer {
             keep,
             number,
             file: begin(folder, writer, number)?,
+            length: None,
             size: 0,
             tidied: Instant::now(),
         };
@@ -190,6 +191,8 @@ struct Rotating {
     keep: Keep,
     number: u64,
     file: File,
+    /// How long the file is: nobody else writes there. `None` at its beginning, and after an error.
+    length: Option<u64>,
     size: u64,
     tidied: Instant,
 }
@@ -199,17 +202,22 @@ impl Rotating {
         if self.size > self.keep.file_bytes {
             self.file.sync_data()?;
             self.file = begin(&self.folder, &self.writer, self.number + 1)?;
-            (self.number, self.size) = (self.number + 1, 0);
+            (self.number, self.size, self.length) = (self.number + 1, 0, None);
         }
         if self.tidied.elapsed() > TIDY_EVERY {
             self.tidy();
         }
-        let before = self.file.metadata()?.len();
+        let before = match self.length {
+            Some(length) => length,
+            None => self.file.metadata()?.len(),
+        };
+        self.length = None;
         if let Err(error) = self.file.write_all(text) {
             // Half a line would spoil the next one.
             self.file.set_len(before)?;
             return Err(error);
         }
+        self.length = Some(before + text.len() as u64);
         self.size += text.len() as u64;
         Ok(())
     }

@@ -33,6 +33,14 @@ impl Carried {
         self.0.reserve(ask).await
     }
 
+    pub(super) async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        let mut done = Vec::with_capacity(asks.len());
+        for ask in asks {
+            done.push(self.0.reserve(ask).await);
+        }
+        done
+    }
+
     pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         let done = self.0.settle_all(&[(Arc::new(at.clone()), charge)]).await.pop();
         done.unwrap_or_else(|| Err(LedgerError::Unavailable("a settlement has no answer".into())))

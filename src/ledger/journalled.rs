@@ -14,8 +14,8 @@ use crate::secret::KeyHash;
 /// Writes down what happened.
 #[async_trait]
 pub trait Recorder: fmt::Debug + Send + Sync {
-    /// A hold was taken. Its call goes out only when this has returned `Ok`: the line was handed to the system.
-    async fn held(&self, ask: &Reserve, held: &Held) -> Result<(), LedgerError>;
+    /// Holds were taken. Their calls go out only when this has returned `Ok`: the lines were handed to the system.
+    async fn held(&self, holds: &[(&Reserve, &Held)]) -> Result<(), LedgerError>;
     /// Holds were settled.
     async fn settled(&self, ends: &[(&HoldRef, Settled)]);
     /// A key or team is like this under a revision.
@@ -39,10 +39,34 @@ impl Journalled {
         if let Verdict::Held(held) = &verdict {
             failpoint!("hold_taken");
             // An error here leaves a hold that the caller must release, as after any error.
-            self.recorder.held(ask, held).await?;
+            self.recorder.held(&[(ask, held)]).await?;
             failpoint!("hold_written");
         }
         Ok(verdict)
+    }
+
+    pub(super) async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        let mut done = Box::pin(self.books.reserve_all(asks)).await;
+        let held: Vec<(&Reserve, &Held)> = asks
+            .iter()
+            .zip(&done)
+            .filter_map(|(ask, verdict)| match verdict {
+                Ok(Verdict::Held(held)) => Some((&**ask, held)),
+                _ => None,
+            })
+            .collect();
+        if held.is_empty() {
+            return done;
+        }
+        failpoint!("hold_taken");
+        if let Err(error) = self.recorder.held(&held).await {
+            // As after one reserve: holds that their callers must release.
+            for verdict in done.iter_mut().filter(|verdict| matches!(verdict, Ok(Verdict::Held(_)))) {
+                *verdict = Err(error.clone());
+            }
+        }
+        failpoint!("hold_written");
+        done
     }
 
     pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {

@@ -90,6 +90,11 @@ impl Ledger {
         each!(self, engine => engine.reserve(ask).await)
     }
 
+    /// Takes several holds, each as [`Ledger::reserve`] does, in one exchange where the engine can. One answer for each, in order.
+    pub async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        each!(self, engine => engine.reserve_all(asks).await)
+    }
+
     /// Ends a hold. Idempotent: only the first settlement counts, except that a true cost corrects an expired hold once.
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         each!(self, engine => engine.settle(at, charge).await)

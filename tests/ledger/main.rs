@@ -68,4 +68,5 @@ mod suite_records;
 mod suite_reserve;
 mod suite_sessions;
 mod suite_settle;
+mod suite_together;
 mod suite_windows;

@@ -117,6 +117,18 @@ impl EmbeddedLedger {
         on!(self, writes: true, |books| books.reserve(&ask))
     }
 
+    /// See [`super::Ledger::reserve_all`]: one transaction.
+    pub async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        match self.reserve_each(asks.to_vec()).await {
+            Ok(done) => done,
+            Err(error) => asks.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn reserve_each(&self, asks: Vec<Arc<Reserve>>) -> Result<Vec<Result<Verdict, LedgerError>>, LedgerError> {
+        on!(self, writes: true, |books| Ok(asks.iter().map(|ask| books.reserve(ask)).collect()))
+    }
+
     /// See [`super::Ledger::settle`].
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         let at = at.clone();

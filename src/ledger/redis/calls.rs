@@ -1,4 +1,4 @@
-//! The verbs of a call's life: reserve, settle, standing.
+//! The verbs of a call's life but its end: reserve, standing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,13 +8,12 @@ use ::redis::Pipeline;
 use super::guard::Claim;
 use super::link::RedisFault;
 use super::reply::{self, Words};
-use super::script::{Call, RESERVE, SETTLE, STANDING};
-use super::{RedisLedger, shape};
+use super::script::{Call, RESERVE, STANDING};
+use super::{RedisLedger, shape, wrong_frame};
 use crate::clock::Window;
 use crate::ledger::names::Tree;
 use crate::ledger::{
-    BudgetRefusal, Charge, Held, HoldInfo, HoldRef, LedgerError, Level, NodeId, Refusal, Remaining, Reserve, Settled,
-    Standing, State, Verdict,
+    BudgetRefusal, Held, HoldRef, LedgerError, Level, NodeId, Refusal, Remaining, Reserve, Standing, State, Verdict,
 };
 use crate::money::Money;
 
@@ -23,63 +22,69 @@ const TTL_MS_MAX: u64 = 1 << 40;
 /// The most keys that one `standing` call looks at.
 const STANDING_KEYS: usize = 256;
 
-/// How a settlement names its charge: the words of `lua/settle.lua`.
-#[derive(Clone, Copy)]
-enum Ending {
-    Charged(Charge),
-    Expired,
-}
-
 impl RedisLedger {
     /// See [`crate::ledger::Ledger::reserve`].
     pub async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
-        let view = &*ask.view;
-        let tree = tree_of(&view.chain)?;
-        let session = ask.session.as_ref();
-        let mut keys = Vec::with_capacity(3 + view.chain.len());
-        keys.push(tree.hold(&ask.hold));
-        keys.push(tree.open());
-        keys.extend(chain_keys(&tree, &view.chain, session.map(|session| &*session.id)));
-        let (root, claim) = self.claim_of(&view.chain)?;
-        let most = countable(ask.most);
-        let least = countable(ask.least).min(most);
-        let mut call = Call::new(&RESERVE, keys)
-            .arg(view.chain.len() as u64)
-            .arg(&*ask.hold.0)
-            .arg(view.hash.hex())
-            .arg(view.revision)
-            .arg(least)
-            .arg(most)
-            .arg(ask.ttl_ms.min(TTL_MS_MAX))
-            .arg(shape::place(&view.chain, session.map(|session| &*session.id)))
-            .arg(shape::short_note(&ask.note))
-            .arg(&*claim.field)
-            .bytes(&claim.known);
-        if let Some(session) = session {
-            let most = Money::COUNTER_MAX;
-            let budget = session.budget.map_or(shape::NONE, |budget| budget.min(most).nano());
-            let steps = session.steps.map_or(shape::NONE, |steps| steps.min(most.nano()));
-            call = call.arg(budget).arg(steps);
-        }
-        let text = reply::text(self.framed_as(&call, true).await?)?;
+        let (root, claim) = self.claim_of(&ask.view.chain)?;
+        let text = reply::text(self.framed_as(&taking(ask, root, &claim), true).await?)?;
         verdict(ask, Words::new(self.noted(root, &claim, &text)?))
     }
 
-    /// See [`crate::ledger::Ledger::settle`].
-    pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        let (root, claim) = self.claim_of(&at.chain)?;
-        let reply = self.timed_confirmed(&ending(at, Ending::Charged(charge), &claim)?).await?;
-        settled(at, self.noted(root, &claim, &reply::text(reply)?)?)
+    /// See [`crate::ledger::Ledger::reserve_all`]: one write to a standalone server.
+    pub async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        let done = match asks {
+            [] => return Vec::new(),
+            [ask] => return vec![self.reserve(ask).await],
+            // The trees of a Cluster live on many servers, and one that cannot be reached is not to stop the others.
+            _ if self.link.is_cluster() => {
+                let one = |ledger: RedisLedger, ask: Arc<Reserve>| async move { Ok(ledger.reserve(&ask).await) };
+                self.each(asks.to_vec(), one).await
+            }
+            _ => self.reserve_together(asks).await,
+        };
+        done.unwrap_or_else(|error| asks.iter().map(|_| Err(error.clone())).collect())
+    }
+
+    async fn reserve_together(&self, asks: &[Arc<Reserve>]) -> Result<Vec<Result<Verdict, LedgerError>>, LedgerError> {
+        let claims: Vec<(&NodeId, Claim)> =
+            asks.iter().map(|ask| self.claim_of(&ask.view.chain)).collect::<Result<_, _>>()?;
+        let (offset, frame) = (self.frames.offset().to_string(), self.frames.current()?);
+        let deadline = self.link.deadline();
+        let mut commands = Pipeline::with_capacity(asks.len() + 1);
+        for (ask, (root, claim)) in asks.iter().zip(&claims) {
+            commands.add_command(taking(ask, root, claim).command(&[offset.as_bytes(), &frame], false));
+        }
+        if self.wait_replicas > 0 {
+            commands.add_command(self.wait(deadline));
+        }
+        let replies = self.link.send_all(&commands, deadline).await?;
+        if let Some(replicas) = replies.get(asks.len()) {
+            self.enough(replicas)?;
+        }
+        let mut done = Vec::with_capacity(asks.len());
+        for ((ask, (root, claim)), reply) in asks.iter().zip(&claims).zip(replies) {
+            done.push(match reply.extract_error().map_err(|error| RedisFault::from(&error)) {
+                // Nothing was taken: it is asked once more, with the frame of the tree's time.
+                Ok(reply) if wrong_frame(&reply)?.is_some() => self.reserve(ask).await,
+                Ok(reply) => {
+                    let text = reply::text(reply);
+                    text.and_then(|text| verdict(ask, Words::new(self.noted(root, claim, &text)?)))
+                }
+                Err(RedisFault::NoScript) => self.reserve(ask).await,
+                Err(fault) => Err(fault.into()),
+            });
+        }
+        Ok(done)
     }
 
     /// The root of a chain, and what this gateway knows of its tree.
-    fn claim_of<'a>(&self, chain: &'a [NodeId]) -> Result<(&'a NodeId, Claim), LedgerError> {
+    pub(super) fn claim_of<'a>(&self, chain: &'a [NodeId]) -> Result<(&'a NodeId, Claim), LedgerError> {
         let root = chain.last().ok_or_else(no_chain)?;
         Ok((root, self.claim(root)?))
     }
 
     /// A reply without the mark that may follow it, which is remembered; an error if this gateway knows better than the books.
-    fn noted<'a>(&self, root: &NodeId, claim: &Claim, reply: &'a str) -> Result<&'a str, LedgerError> {
+    pub(super) fn noted<'a>(&self, root: &NodeId, claim: &Claim, reply: &'a str) -> Result<&'a str, LedgerError> {
         let Some(guard) = &self.guard else { return Ok(reply) };
         if let Some(found) = reply.strip_prefix("LOST ") {
             return Err(guard.contradicted(claim, root, found));
@@ -89,70 +94,6 @@ impl RedisLedger {
         let (books, count) = (words.word()?, words.number()?);
         guard.note(claim, root, books, count);
         words.end(reply)
-    }
-
-    /// See [`crate::ledger::Ledger::settle_all`]: one write to a standalone server.
-    pub async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
-        let claims: Result<Vec<(&NodeId, Claim)>, LedgerError> =
-            ends.iter().map(|(at, _)| self.claim_of(&at.chain)).collect();
-        let done = match claims {
-            Ok(claims) if !self.link.is_cluster() => self.settle_together(ends, &claims).await,
-            // The holds of a Cluster live on many servers, and one that cannot be sent is not to stop the others.
-            _ => {
-                let one = |ledger: RedisLedger, (at, charge): (Arc<HoldRef>, Charge)| async move {
-                    Ok(ledger.settle(&at, charge).await)
-                };
-                self.each(ends.to_vec(), one).await
-            }
-        };
-        done.unwrap_or_else(|error| ends.iter().map(|_| Err(error.clone())).collect())
-    }
-
-    async fn settle_together(
-        &self,
-        ends: &[(Arc<HoldRef>, Charge)],
-        claims: &[(&NodeId, Claim)],
-    ) -> Result<Vec<Result<Settled, LedgerError>>, LedgerError> {
-        let offset = self.frames.offset().to_string();
-        let deadline = self.link.deadline();
-        let mut commands = Pipeline::with_capacity(ends.len() + 1);
-        for ((at, charge), (_, claim)) in ends.iter().zip(claims) {
-            commands.add_command(ending(at, Ending::Charged(*charge), claim)?.command(&[offset.as_bytes()], false));
-        }
-        if self.wait_replicas > 0 {
-            commands.add_command(self.wait(deadline));
-        }
-        let replies = self.link.send_all(&commands, deadline).await?;
-        if let Some(replicas) = replies.get(ends.len()) {
-            self.enough(replicas)?;
-        }
-        let mut done = Vec::with_capacity(ends.len());
-        for (((at, charge), (root, claim)), reply) in ends.iter().zip(claims).zip(replies) {
-            done.push(match reply.extract_error().map_err(|error| RedisFault::from(&error)) {
-                Ok(reply) => {
-                    let text = reply::text(reply);
-                    text.and_then(|text| settled(at, self.noted(root, claim, &text)?))
-                }
-                Err(RedisFault::NoScript) => self.settle(at, *charge).await,
-                Err(fault) => Err(fault.into()),
-            });
-        }
-        Ok(done)
-    }
-
-    /// Charges one hold in full if it is due: how much, or `None` when it was not.
-    pub(super) async fn expire(&self, hold: &HoldInfo) -> Result<Option<Money>, LedgerError> {
-        let (root, claim) = self.claim_of(&hold.at.chain)?;
-        let reply = reply::text(self.timed(&ending(&hold.at, Ending::Expired, &claim)?).await?)?;
-        let mut words = Words::new(self.noted(root, &claim, &reply)?);
-        match words.word()? {
-            "APPLIED" => {
-                let (charged, _held) = (words.money()?, words.money()?);
-                words.end(Some(charged))
-            }
-            "KEPT" => words.end(None),
-            _ => Err(words.bad()),
-        }
     }
 
     /// See [`crate::ledger::Ledger::standing`].
@@ -191,48 +132,33 @@ impl RedisLedger {
     }
 }
 
-/// The call that ends a hold.
-fn ending<'a>(at: &'a HoldRef, ending: Ending, claim: &'a Claim) -> Result<Call<'a>, LedgerError> {
-    let tree = tree_of(&at.chain)?;
-    let session = at.session.as_deref();
-    let mut keys = Vec::with_capacity(4 + at.chain.len());
-    keys.extend([tree.hold(&at.hold), tree.open(), tree.expired()]);
-    keys.extend(chain_keys(&tree, &at.chain, session));
-    let (mode, cost) = match ending {
-        Ending::Charged(Charge::Exact(cost)) => ("exact", countable(cost)),
-        Ending::Charged(Charge::Full) => ("full", 0),
-        Ending::Expired => ("expire", 0),
-    };
-    Ok(Call::new(&SETTLE, keys)
-        .arg(at.chain.len() as u64)
-        .arg(&*at.hold.0)
-        .arg(mode)
-        .arg(cost)
-        .arg(shape::place(&at.chain, session))
+/// The call that takes a hold in the tree of `root`.
+fn taking<'a>(ask: &'a Reserve, root: &NodeId, claim: &'a Claim) -> Call<'a> {
+    let (view, tree) = (&*ask.view, Tree::of(root));
+    let session = ask.session.as_ref();
+    let mut keys = Vec::with_capacity(3 + view.chain.len());
+    keys.push(tree.hold(&ask.hold));
+    keys.push(tree.open());
+    keys.extend(chain_keys(&tree, &view.chain, session.map(|session| &*session.id)));
+    let most = countable(ask.most);
+    let least = countable(ask.least).min(most);
+    let call = Call::new(&RESERVE, keys)
+        .arg(view.chain.len() as u64)
+        .arg(&*ask.hold.0)
+        .arg(view.hash.hex())
+        .arg(view.revision)
+        .arg(least)
+        .arg(most)
+        .arg(ask.ttl_ms.min(TTL_MS_MAX))
+        .arg(shape::place(&view.chain, session.map(|session| &*session.id)))
+        .arg(shape::short_note(&ask.note))
         .arg(&*claim.field)
-        .bytes(&claim.known))
-}
-
-/// Reads the reply of `lua/settle.lua` to a true settlement.
-fn settled(at: &HoldRef, reply: &str) -> Result<Settled, LedgerError> {
-    let mut words = Words::new(reply);
-    match words.word()? {
-        "APPLIED" => {
-            let done = Settled::Applied { charged: words.money()?, held: words.money()? };
-            words.end(done)
-        }
-        "CORRECTED" => {
-            let done = Settled::Corrected { charged: words.money()?, before: words.money()? };
-            words.end(done)
-        }
-        "ALREADY" => {
-            let done = Settled::Already { charged: words.money()? };
-            words.end(done)
-        }
-        "UNKNOWN" => words.end(Settled::Unknown),
-        "PLACE" => Err(LedgerError::Conflict(format!("the hold {} was taken from another place", at.hold))),
-        _ => Err(words.bad()),
-    }
+        .bytes(&claim.known);
+    let Some(session) = session else { return call };
+    let most = Money::COUNTER_MAX;
+    let budget = session.budget.map_or(shape::NONE, |budget| budget.min(most).nano());
+    let steps = session.steps.map_or(shape::NONE, |steps| steps.min(most.nano()));
+    call.arg(budget).arg(steps)
 }
 
 /// The tree of a chain.
@@ -240,7 +166,7 @@ fn tree_of(chain: &[NodeId]) -> Result<Tree, LedgerError> {
     chain.last().map(Tree::of).ok_or_else(no_chain)
 }
 
-fn no_chain() -> LedgerError {
+pub(super) fn no_chain() -> LedgerError {
     LedgerError::Conflict("a hold must be taken from at least one node".into())
 }
 
@@ -251,7 +177,7 @@ fn chain_keys(tree: &Tree, chain: &[NodeId], session: Option<&str>) -> impl Iter
 }
 
 /// An amount as the scripts can count it. Whatever is above every limit stays above every limit.
-fn countable(amount: Money) -> u64 {
+pub(super) fn countable(amount: Money) -> u64 {
     amount.nano().min(shape::NONE)
 }
 

@@ -5,7 +5,7 @@
 //! * `script`: the verbs and how one is called.
 //! * `time`: the estimate of the server's time that a frame is made for.
 //! * `reply`, `shape`: strict reading of answers and of packed records.
-//! * `calls`: reserve, settle, standing.
+//! * `calls`: reserve, standing; `settle`: settlements.
 //! * `books`: status, sessions, holds, sweep, probe.
 //! * `directory`: keys and teams.
 //! * `guard`, `whole`: whether the books are still those that this gateway has seen.
@@ -23,6 +23,7 @@ mod link;
 mod reply;
 mod restore;
 mod script;
+mod settle;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,8 @@ pub(super) enum Arg<'a> {
     Bytes(&'a [u8]),
     /// Text made for the call.
     Text(String),
+    /// Bytes made for the call.
+    Made(Vec<u8>),
 }
 
 impl<'a> From<&'a str> for Arg<'a> {
@@ -81,6 +83,7 @@ impl Arg<'_> {
         match self {
             Arg::Bytes(bytes) => bytes,
             Arg::Text(text) => text.as_bytes(),
+            Arg::Made(bytes) => bytes,
         }
     }
 }
@@ -100,6 +103,12 @@ impl<'a> Call<'a> {
     /// Adds an argument of bytes.
     pub(super) fn bytes(mut self, bytes: &'a [u8]) -> Self {
         self.args.push(Arg::Bytes(bytes));
+        self
+    }
+
+    /// Adds an argument of bytes that was made for the call.
+    pub(super) fn made(mut self, bytes: Vec<u8>) -> Self {
+        self.args.push(Arg::Made(bytes));
         self
     }
 
