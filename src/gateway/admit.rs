@@ -7,6 +7,7 @@ use std::time::Instant;
 use pingora::proxy::Session;
 
 use super::app::App;
+use super::count::Counter;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
 use super::link::ClientLink;
@@ -14,11 +15,12 @@ use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
 use crate::ledger::{
-    Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
+    Charge, Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk,
+    Verdict,
 };
 use crate::money::Money;
 use crate::observe::metrics;
-use crate::provider::{Call, Ceiling};
+use crate::provider::{Call, Ceiling, CountAsk};
 use crate::secret::KeyHash;
 
 /// Tokens that a provider may have on their way when a stream is cut in `cut` mode, and so many per hundred on top: a model's own
@@ -105,39 +107,73 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
     }
 }
 
-/// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
+/// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer or the provider's own count, and
+/// what the key's `overflow` says.
 pub async fn admit(
     session: &mut Session,
     request: &Request<'_>,
     view: Arc<KeyView>,
     call: &Arc<Call>,
+    counter: &Counter<'_>,
 ) -> Result<Admitted, Denied> {
     let full = call.bound(call.input_max, call.output_max);
     let ended = request.app.settler.ended_so_far();
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
-    match taking.take(session, full, full).await? {
-        Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
+    let over = match taking.take(session, full, full).await? {
+        Ok((hold, held)) => {
+            let switch = watched(request, &hold);
+            return Ok(admitted(switch, call, call.input_max, hold, held, full, false));
+        }
         Err(refused) if !is_budget(&refused) => return Err(taking.refusal(refused, full).into()),
-        Err(_) => {}
-    }
-    let input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
-    let most = call.bound(input, call.output_max);
+        Err(refused) => refused,
+    };
+    let mut input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
     let overflow = match taking.view.key.policy.overflow {
         Overflow::Cut if !call.cuttable => Overflow::Clamp,
         overflow => overflow,
     };
-    let least = match overflow {
-        Overflow::Refuse => most,
-        Overflow::Clamp => call.bound(input, call.output_min),
-        Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
-    };
+    let ask = counter.ask(call);
+    let mut most = call.bound(input, call.output_max);
+    // Who asks the provider to count holds money for the least that the call can be.
+    let least = least_hold(call, overflow, if ask.is_some() { 1 } else { input });
     let mut verdict = taking.take(session, least, most).await?;
     if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least)) && has_ended(request.app, ended).await {
         verdict = taking.take(session, least, most).await?;
     }
-    match verdict {
-        Ok((hold, held)) => Ok(admitted(request, call, input, hold, held, most, overflow == Overflow::Cut)),
-        Err(refused) => Err(taking.refusal(refused, least).into()),
+    let (hold, held) = verdict.map_err(|refused| taking.refusal(refused, least))?;
+    let switch = watched(request, &hold);
+    if let Some(ask) = ask.filter(|_| held.granted < most) {
+        input = counted(session, counter, &ask).await?.unwrap_or(input).min(input);
+        most = call.bound(input, call.output_max);
+        let refusal = match switch.reason() {
+            Some(stopped) => Some(stopped.clone()),
+            None if held.granted < least_hold(call, overflow, input) => {
+                Some(taking.refusal(over, least_hold(call, overflow, input)))
+            }
+            None => None,
+        };
+        if let Some(refusal) = refusal {
+            hold.settle(Charge::Exact(Money::ZERO));
+            return Err(refusal.into());
+        }
+    }
+    Ok(admitted(switch, call, input, hold, held, most, overflow == Overflow::Cut))
+}
+
+/// The least that a call with so much input is admitted with.
+fn least_hold(call: &Call, overflow: Overflow, input: u64) -> Money {
+    match overflow {
+        Overflow::Refuse => call.bound(input, call.output_max),
+        Overflow::Clamp => call.bound(input, call.output_min),
+        Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
+    }
+}
+
+/// The most input by the provider's own count; `None` where it says nothing. A client that leaves meanwhile ends the call.
+async fn counted(session: &mut Session, counter: &Counter<'_>, ask: &CountAsk) -> Result<Option<u64>, Denied> {
+    tokio::select! {
+        input = counter.input(ask) => Ok(input),
+        gone = session.read_body_or_idle(true) => Err(gone_client(gone.err())),
     }
 }
 
@@ -146,7 +182,7 @@ pub async fn admit_free(session: &mut Session, request: &Request<'_>, view: Arc<
     let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
     match taking.take(session, Money::ZERO, Money::ZERO).await? {
         Ok((hold, _)) => {
-            hold.settle(crate::ledger::Charge::Exact(Money::ZERO));
+            hold.settle(Charge::Exact(Money::ZERO));
             Ok(())
         }
         Err(refused) => Err(taking.refusal(refused, Money::ZERO).into()),
@@ -180,6 +216,11 @@ fn ledger_down(error: &LedgerError) -> Refusal {
     Refusal::from_ledger_error(error)
 }
 
+fn gone_client(error: Option<Box<pingora::Error>>) -> Denied {
+    let error = error.unwrap_or_else(|| pingora::Error::new(pingora::ErrorType::ConnectionClosed));
+    Denied::Gone(error.into_down())
+}
+
 /// Tokens to allow for beyond `tokens` that were counted.
 pub fn in_flight(tokens: u64) -> u64 {
     IN_FLIGHT_TOKENS.saturating_add(tokens.saturating_mul(IN_FLIGHT_PER_CENT) / 100)
@@ -193,9 +234,16 @@ async fn exact_input(call: &Arc<Call>) -> Option<u64> {
     tokio::task::spawn_blocking(move || call.body.exact_input()).await.ok().flatten()
 }
 
+/// From now on an operator's stop reaches the call.
+fn watched(request: &Request<'_>, hold: &Hold) -> Arc<CutSwitch> {
+    let switch = CutSwitch::new(request.link.clone());
+    request.app.running.add(hold.at(), switch.clone());
+    switch
+}
+
 /// What a hold means for the call: the output limit to forward, and the output it pays for.
 fn admitted(
-    request: &Request<'_>,
+    switch: Arc<CutSwitch>,
     call: &Call,
     input: u64,
     hold: Hold,
@@ -209,8 +257,6 @@ fn admitted(
     let paid = call.output_paid(input, held.granted);
     let ceiling =
         if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
-    let switch = CutSwitch::new(request.link.clone());
-    request.app.running.add(hold.at(), switch.clone());
     Admitted { hold, clamped_to, ceiling, remaining: held.remaining, switch }
 }
 
@@ -270,8 +316,7 @@ impl Taking<'_, '_> {
             verdict = &mut reserve => verdict,
             gone = session.read_body_or_idle(true) => {
                 let _ = reserve.await;
-                let error = gone.err().unwrap_or_else(|| pingora::Error::new(pingora::ErrorType::ConnectionClosed));
-                return Err(Denied::Gone(error.into_down()));
+                return Err(gone_client(gone.err()));
             }
         };
         metrics::ledger("reserve", started.elapsed());

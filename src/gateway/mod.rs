@@ -8,6 +8,7 @@ mod answer;
 mod app;
 mod body;
 mod client;
+mod count;
 mod ending;
 mod forward;
 mod health;
@@ -183,13 +184,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.upstream_at = Some(Instant::now());
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
-        let mut peer = forward::peer(address, settings);
-        if let Some(file) = &settings.ca_file {
-            let authorities = ctx.app.trust.authorities(file);
-            peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);
-        }
-        Ok(peer)
+        forward::reach(&ctx.app, settings).await
     }
 
     /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
@@ -450,7 +445,9 @@ impl Gateway {
             let call =
                 body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, name, &call.model)?;
-            let admitted = admit::admit(session, &request, view, &call).await?;
+            let key = &outbound.credential;
+            let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path: target.path };
+            let admitted = admit::admit(session, &request, view, &call, &counter).await?;
             ctx.body = call.body.render(admitted.clamped_to);
             outbound.content_length = Some(ctx.body.len());
             ctx.admitted = Some(admitted);

@@ -67,6 +67,9 @@ class MistralAi(suite.Adapter):
         answer = client.embeddings.create(model=EMBEDDING_MODEL, inputs=texts)
         return [item.embedding for item in answer.data]
 
+    def free(self, client, text):
+        return [model.id for model in client.models.list().data], None
+
     def status(self, error):
         return error.status_code
 
