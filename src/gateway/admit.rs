@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::proxy::Session;
-
 use super::app::App;
+use super::around::Around;
 use super::count::Counter;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
@@ -15,8 +14,7 @@ use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
 use crate::ledger::{
-    Charge, Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk,
-    Verdict,
+    Charge, Held, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
 };
 use crate::money::Money;
 use crate::observe::metrics;
@@ -78,6 +76,8 @@ pub struct Request<'a> {
     pub client: Option<IpAddr>,
     /// The client's connection, if the call has it for itself (HTTP/1).
     pub link: Option<Arc<ClientLink>>,
+    /// Who counts the input of a call whose bound does not fit.
+    pub counter: Option<Counter<'a>>,
 }
 
 /// The key, as remembered or as the ledger has it.
@@ -110,16 +110,15 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
 /// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer or the provider's own count, and
 /// what the key's `overflow` says.
 pub async fn admit(
-    session: &mut Session,
+    around: &mut impl Around,
     request: &Request<'_>,
     view: Arc<KeyView>,
     call: &Arc<Call>,
-    counter: &Counter<'_>,
 ) -> Result<Admitted, Denied> {
     let full = call.bound(call.input_max, call.output_max);
     let ended = request.app.settler.ended_so_far();
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
-    let over = match taking.take(session, full, full).await? {
+    let over = match taking.take(around, full, full).await? {
         Ok((hold, held)) => {
             let switch = watched(request, &hold);
             return Ok(admitted(switch, call, call.input_max, hold, held, full, false));
@@ -128,28 +127,29 @@ pub async fn admit(
         Err(refused) => refused,
     };
     let mut input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
+    let mut most = call.bound(input, call.output_max);
     let overflow = match taking.view.key.policy.overflow {
         Overflow::Cut if !call.cuttable => Overflow::Clamp,
         overflow => overflow,
     };
-    let ask = counter.ask(call);
-    let mut most = call.bound(input, call.output_max);
+    let ask = request.counter.as_ref().and_then(|counter| Some((counter, counter.ask(call)?)));
     // Who asks the provider to count holds money for the least that the call can be.
     let least = least_hold(call, overflow, if ask.is_some() { 1 } else { input });
-    let mut verdict = taking.take(session, least, most).await?;
-    if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least)) && has_ended(request.app, ended).await {
-        verdict = taking.take(session, least, most).await?;
+    let mut verdict = taking.take(around, least, most).await?;
+    if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least))
+        && has_ended(around, request.app, ended).await
+    {
+        verdict = taking.take(around, least, most).await?;
     }
     let (hold, held) = verdict.map_err(|refused| taking.refusal(refused, least))?;
     let switch = watched(request, &hold);
-    if let Some(ask) = ask.filter(|_| held.granted < most) {
-        input = counted(session, counter, &ask).await?.unwrap_or(input).min(input);
+    if let Some((counter, ask)) = ask.filter(|_| held.granted < most) {
+        input = counted(around, counter, &ask).await?.unwrap_or(input).min(input);
         most = call.bound(input, call.output_max);
+        let least = least_hold(call, overflow, input);
         let refusal = match switch.reason() {
             Some(stopped) => Some(stopped.clone()),
-            None if held.granted < least_hold(call, overflow, input) => {
-                Some(taking.refusal(over, least_hold(call, overflow, input)))
-            }
+            None if held.granted < least => Some(taking.refusal(over, least)),
             None => None,
         };
         if let Some(refusal) = refusal {
@@ -170,17 +170,17 @@ fn least_hold(call: &Call, overflow: Overflow, input: u64) -> Money {
 }
 
 /// The most input by the provider's own count; `None` where it says nothing. A client that leaves meanwhile ends the call.
-async fn counted(session: &mut Session, counter: &Counter<'_>, ask: &CountAsk) -> Result<Option<u64>, Denied> {
+async fn counted(around: &mut impl Around, counter: &Counter<'_>, ask: &CountAsk) -> Result<Option<u64>, Denied> {
     tokio::select! {
         input = counter.input(ask) => Ok(input),
-        gone = session.read_body_or_idle(true) => Err(gone_client(gone.err())),
+        gone = around.left() => Err(Denied::Gone(gone)),
     }
 }
 
 /// Admits a call that costs nothing, such as a list of models: key, states and expiry are checked in the same atomic step.
-pub async fn admit_free(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
+pub async fn admit_free(around: &mut impl Around, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
     let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
-    match taking.take(session, Money::ZERO, Money::ZERO).await? {
+    match taking.take(around, Money::ZERO, Money::ZERO).await? {
         Ok((hold, _)) => {
             hold.settle(Charge::Exact(Money::ZERO));
             Ok(())
@@ -205,8 +205,8 @@ fn would_fit_at_rest(refused: &LedgerRefusal, least: Money) -> bool {
 
 /// Whether a call has ended in the ledger since `ended` were counted. Those whose clients may have seen their end are waited for: whoever
 /// makes one call after the other must not be refused for what the one before still holds.
-async fn has_ended(app: &App, ended: u64) -> bool {
-    app.settler.earlier_endings(tokio::time::Instant::now() + ENDINGS_PATIENCE).await;
+async fn has_ended(around: &mut impl Around, app: &App, ended: u64) -> bool {
+    app.settler.earlier_endings(around.pause(ENDINGS_PATIENCE)).await;
     app.settler.ended_so_far() != ended
 }
 
@@ -214,11 +214,6 @@ fn ledger_down(error: &LedgerError) -> Refusal {
     metrics::ledger_up(false);
     log::error!("a call was refused: {error}");
     Refusal::from_ledger_error(error)
-}
-
-fn gone_client(error: Option<Box<pingora::Error>>) -> Denied {
-    let error = error.unwrap_or_else(|| pingora::Error::new(pingora::ErrorType::ConnectionClosed));
-    Denied::Gone(error.into_down())
 }
 
 /// Tokens to allow for beyond `tokens` that were counted.
@@ -274,15 +269,15 @@ impl Taking<'_, '_> {
     /// Reserves once; starts over when the key's record changed under it.
     async fn take(
         &mut self,
-        session: &mut Session,
+        around: &mut impl Around,
         least: Money,
         most: Money,
     ) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
-            let ask = self.ask(least, most)?;
+            let ask = self.ask(around, least, most)?;
             let (app, provider) = (self.request.app.clone(), self.request.provider.clone());
             let mut hold = Hold::before_reserve(app, ask.hold_ref(), provider, self.id.clone());
-            match self.reserve(session, &ask).await? {
+            match self.reserve(around, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);
                     return Ok(Ok((hold, held)));
@@ -307,16 +302,16 @@ impl Taking<'_, '_> {
     }
 
     /// Sends the reserve. A client that leaves meanwhile ends the call, but only after the answer is known.
-    async fn reserve(&self, session: &mut Session, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
+    async fn reserve(&self, around: &mut impl Around, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
         let started = Instant::now();
         let reserve = self.request.app.ledger.reserve(ask);
         tokio::pin!(reserve);
         let verdict = tokio::select! {
             biased;
             verdict = &mut reserve => verdict,
-            gone = session.read_body_or_idle(true) => {
+            gone = around.left() => {
                 let _ = reserve.await;
-                return Err(gone_client(gone.err()));
+                return Err(Denied::Gone(gone));
             }
         };
         metrics::ledger("reserve", started.elapsed());
@@ -326,9 +321,9 @@ impl Taking<'_, '_> {
         Ok(verdict)
     }
 
-    fn ask(&self, least: Money, most: Money) -> Result<Reserve, Refusal> {
+    fn ask(&self, around: &mut impl Around, least: Money, most: Money) -> Result<Reserve, Refusal> {
         Ok(Reserve {
-            hold: HoldId::random().map_err(|e| ledger_down(&e))?,
+            hold: around.hold_id().map_err(|e| ledger_down(&e))?,
             view: self.view.clone(),
             session: self.session(),
             least,

@@ -2,28 +2,32 @@
 //!
 //! The phases of [`ProxyHttp`] stand below in the order in which a call passes them; each is a few lines that name the step's own
 //! module. `docs/ARCHITECTURE.md` tells the same story with its invariants.
+//!
+//! The modules that decide about money know nothing of sockets and are public, so that the simulation in `tests/sim` drives them too.
 
-mod admit;
-mod answer;
-mod app;
+pub mod admit;
+pub mod answer;
+pub mod app;
+pub mod around;
 mod body;
 mod client;
 mod count;
 mod ending;
 mod forward;
 mod health;
-mod hold;
+pub mod hold;
 mod http2;
-mod intake;
-mod keeper;
+pub mod intake;
+pub mod keeper;
 mod link;
 mod refusal;
 mod reload;
-mod running;
+pub mod running;
 mod serve;
-mod settler;
+pub mod settler;
 mod state;
 mod trust;
+pub mod verdict;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -291,7 +295,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
             ctx.note_received();
-            return cut();
+            return ending::cut();
         }
         ctx.last_byte_at = Some(Instant::now());
         let Some(meter) = &mut ctx.meter else { return Ok(None) };
@@ -308,7 +312,7 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(reason);
             ctx.note_received();
             ctx.last = emit.freeze();
-            return cut();
+            return ending::cut();
         }
         let emit = emit.freeze();
         if meter.is_stream() {
@@ -376,11 +380,6 @@ enum Next {
     Answered,
 }
 
-fn cut<T>() -> Result<T> {
-    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
-    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
-}
-
 impl Gateway {
     fn new(app: Arc<App>) -> Self {
         Gateway { app, started: Once::new() }
@@ -427,6 +426,11 @@ impl Gateway {
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
+        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
+        let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
+        let key = &outbound.credential;
+        let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path: target.path };
         let request = admit::Request {
             app: &app,
             settings: &settings,
@@ -435,19 +439,15 @@ impl Gateway {
             session: route.metered.then_some(&run),
             client,
             link: ctx.link.clone(),
+            counter: Some(counter),
         };
-        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
-        let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
         let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
             let call =
                 body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, name, &call.model)?;
-            let key = &outbound.credential;
-            let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path: target.path };
-            let admitted = admit::admit(session, &request, view, &call, &counter).await?;
+            let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
             outbound.content_length = Some(ctx.body.len());
             ctx.admitted = Some(admitted);
