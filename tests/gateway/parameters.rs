@@ -52,6 +52,7 @@ fn good(path: &str) -> Value {
         INVOKE_TITAN => json!({"inputText": "Say hello."}),
         path if path.starts_with("/bedrock/") => json!({"messages": blocks}),
         MISTRAL => json!({"model": "mistral-small-latest", "messages": messages}),
+        "/mistral/v1/responses" => json!({"model": "codestral-latest", "input": "Say hello."}),
         _ => json!({"messages": messages}),
     }
 }
@@ -410,6 +411,32 @@ fn bedrock() -> Vec<Row> {
     ]
 }
 
+/// Mistral's responses.
+fn mistral_responses() -> Vec<Row> {
+    const PATH: &str = "/mistral/v1/responses";
+    let tool = |kind: &str| json!({"tools": [{"type": kind}]});
+    let file = input(json!({"type": "input_file", "file_url": "https://x.test/a.pdf"}));
+    let image = input(json!({"type": "input_image", "image_url": "https://x.test/a.png"}));
+    vec![
+        ("max_output_tokens", PATH, json!({"max_output_tokens": 20}), Taken),
+        ("max_tokens", PATH, json!({"max_tokens": 20}), Refused("max_tokens")),
+        ("n", PATH, json!({"n": 2}), Refused("`n`")),
+        ("service_tier", PATH, json!({"service_tier": "auto"}), Refused("service_tier")),
+        ("background", PATH, json!({"background": true}), Refused("background")),
+        ("store", PATH, json!({"store": false}), Taken),
+        ("moderation", PATH, json!({"moderation": {}}), Refused("moderation")),
+        ("prompt", PATH, json!({"prompt": {"id": "p"}}), Refused("prompt")),
+        ("agent_id", PATH, json!({"agent_id": "ag_1"}), Refused("agent_id")),
+        ("reasoning.effort", PATH, json!({"reasoning": {"effort": "high"}}), Taken),
+        ("web_search", PATH, tool("web_search"), Refused("web_search")),
+        ("namespace", PATH, tool("namespace"), Refused("tools[0]")),
+        ("connector", PATH, tool("connector"), Refused("tools[0]")),
+        ("input_file", PATH, file, Taken),
+        ("input_image", PATH, image, Taken),
+        ("prompt_cache_key", PATH, json!({"prompt_cache_key": "k"}), Taken),
+    ]
+}
+
 fn azure_and_mistral() -> Vec<Row> {
     let tool = |kind: &str| json!({"tools": [{"type": kind}]});
     vec![
@@ -519,5 +546,6 @@ async fn cap_02_07_to_10_every_parameter_of_bedrock() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cap_02_07_to_10_every_parameter_of_azure_and_mistral() {
-    judge_all(32, azure_and_mistral()).await;
+    let rows: Vec<Row> = azure_and_mistral().into_iter().chain(mistral_responses()).collect();
+    judge_all(48, rows).await;
 }

@@ -20,6 +20,8 @@ pub struct Profile {
     pub completions: Fields,
     /// Fields of an embeddings request.
     pub embeddings: Fields,
+    /// Fields of a response.
+    pub responses: Fields,
     /// Forms of a chat's messages.
     pub messages: &'static Messages,
     /// What a service tier is called.
@@ -57,6 +59,7 @@ const BASE: Profile = Profile {
     chat: fields::CHAT,
     completions: fields::COMPLETIONS,
     embeddings: fields::EMBEDDINGS,
+    responses: fields::RESPONSES,
     messages: &messages::OPENAI,
     tiers: Tiers::Default,
     asks_usage: true,
@@ -85,6 +88,7 @@ pub static MISTRAL: Profile = Profile {
     chat: fields::MISTRAL_CHAT,
     completions: fields::MISTRAL_FIM,
     embeddings: fields::MISTRAL_EMBEDDINGS,
+    responses: fields::MISTRAL_RESPONSES,
     messages: &messages::MISTRAL,
     tiers: Tiers::StandardOnly,
     asks_usage: false,

@@ -27,6 +27,7 @@ ADAPTERS = [
     sdk_anthropic.Anthropic(),
     sdk_google_genai.GoogleGenai(),
     sdk_mistralai.MistralAi(),
+    sdk_mistralai.Responses(),
     sdk_boto3.Boto3(),
     sdk_boto3.Invoke(),
     sdk_boto3.Signing(),

@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use self::input::Input;
 use self::tools::Tools;
-use super::fields;
 use super::messages::TOKENS_PER_MESSAGE;
 use super::params::{self, Beside, CLAMP_MIN, Change, StreamOptions};
 use super::profile::{Api, Model};
@@ -122,7 +121,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts::default();
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, fields::RESPONSES)? {
+        match rule(api.reading, key, &name, api.profile.responses)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}
