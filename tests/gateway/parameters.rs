@@ -175,13 +175,7 @@ fn openai_responses() -> Vec<Row> {
 
 fn anthropic() -> Vec<Row> {
     let opus = |fields: Value| with(json!({"model": "claude-opus-5-5"}), fields);
-    let tool = |fields: Value| json!({"tools": [fields]});
-    let built_in = |kind: &str, name: &str| json!({"tools": [{"type": kind, "name": name}]});
-    let own = json!({"name": "f", "input_schema": {"type": "object"}});
     let cached = |control: Value| part(json!({"type": "text", "text": "x", "cache_control": control}));
-    let document = |source: Value| part(json!({"type": "document", "source": source, "citations": {"enabled": true}}));
-    let screen =
-        json!({"type": "computer_20250124", "name": "computer", "display_width_px": 9, "display_height_px": 9});
     vec![
         ("max_tokens", MESSAGES, json!({"max_tokens": 20}), Taken),
         ("max_tokens 0", MESSAGES, json!({"max_tokens": 0}), Taken),
@@ -208,6 +202,18 @@ fn anthropic() -> Vec<Row> {
         ("service_tier absent", MESSAGES, json!({}), Sent("service_tier", json!("standard_only"))),
         ("service_tier auto", MESSAGES, json!({"service_tier": "auto"}), Sent("service_tier", json!("standard_only"))),
         ("service_tier priority", MESSAGES, json!({"service_tier": "priority"}), Refused("service_tier")),
+    ]
+}
+
+/// What starts more than one sampling, or brings input that is not in the body.
+fn anthropic_tools() -> Vec<Row> {
+    let tool = |fields: Value| json!({"tools": [fields]});
+    let built_in = |kind: &str, name: &str| json!({"tools": [{"type": kind, "name": name}]});
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    let document = |source: Value| part(json!({"type": "document", "source": source, "citations": {"enabled": true}}));
+    let screen =
+        json!({"type": "computer_20250124", "name": "computer", "display_width_px": 9, "display_height_px": 9});
+    vec![
         ("fallbacks", MESSAGES, json!({"fallbacks": "default"}), Refused("fallbacks")),
         ("fallback_credit_token", MESSAGES, json!({"fallback_credit_token": "x"}), Refused("fallback_credit_token")),
         ("advisor", MESSAGES, built_in("advisor_20260301", "advisor"), Refused("tools[0]")),
@@ -257,10 +263,8 @@ fn anthropic() -> Vec<Row> {
 
 fn gemini() -> Vec<Row> {
     let config = |fields: Value| json!({"generationConfig": fields});
-    let tool = |name: &str| json!({"tools": [{name: {}}]});
     let beside = |part: Value| json!({"contents": [{"role": "user", "parts": [{"text": "Look."}, part]}]});
     let media = |mime: &str| json!({"inlineData": {"mimeType": mime, "data": "AAAA"}});
-    let function = json!({"tools": [{"functionDeclarations": [{"name": "f", "description": "x"}]}]});
     let budget = |fields: Value| config(json!({"thinkingConfig": fields}));
     vec![
         ("candidateCount", GENERATE, config(json!({"candidateCount": 2, "maxOutputTokens": 20})), Taken),
@@ -290,6 +294,15 @@ fn gemini() -> Vec<Row> {
         ("mediaResolution", GENERATE, config(json!({"mediaResolution": "MEDIA_RESOLUTION_HIGH"})), Taken),
         ("videoMetadata", GENERATE, beside(with(media("video/mp4"), json!({"videoMetadata": {"fps": 24}}))), Taken),
         ("audio", GENERATE, beside(media("audio/wav")), Taken),
+    ]
+}
+
+/// Tools, and what would change the model or the call.
+fn gemini_tools() -> Vec<Row> {
+    let config = |fields: Value| json!({"generationConfig": fields});
+    let tool = |name: &str| json!({"tools": [{name: {}}]});
+    let function = json!({"tools": [{"functionDeclarations": [{"name": "f", "description": "x"}]}]});
+    vec![
         ("googleSearch", GENERATE, tool("googleSearch"), Refused("googleSearch")),
         ("google_search", GENERATE, tool("google_search"), Refused("googleSearch")),
         ("googleMaps", GENERATE, tool("googleMaps"), Refused("googleMaps")),
@@ -330,10 +343,6 @@ fn gemini() -> Vec<Row> {
 
 fn bedrock() -> Vec<Row> {
     let extra = |fields: Value| json!({"additionalModelRequestFields": fields});
-    let beside = |block: Value| json!({"messages": [{"role": "user", "content": [{"text": "Look."}, block]}]});
-    let schema = json!({"json": {"type": "object"}});
-    let s3 = json!({"s3Location": {"uri": "s3://b/k"}});
-    let document = |source: Value| beside(json!({"document": {"format": "txt", "name": "a", "source": source}}));
     let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 20}});
     vec![
         ("inferenceConfig.maxTokens", CONVERSE, json!({"inferenceConfig": {"maxTokens": 20}}), Taken),
@@ -355,6 +364,16 @@ fn bedrock() -> Vec<Row> {
         ("inferenceConfig.maxTokens", INVOKE_NOVA, json!({"inferenceConfig": {"maxTokens": 20}}), Taken),
         ("max_new_tokens", INVOKE_NOVA, json!({"inferenceConfig": {"max_new_tokens": 20}}), Taken),
         ("num_generations", INVOKE_LLAMA, json!({"num_generations": 4}), Refused("num_generations")),
+    ]
+}
+
+/// What is asked for beside the model's work, and input that is not in the body.
+fn bedrock_extras() -> Vec<Row> {
+    let beside = |block: Value| json!({"messages": [{"role": "user", "content": [{"text": "Look."}, block]}]});
+    let schema = json!({"json": {"type": "object"}});
+    let s3 = json!({"s3Location": {"uri": "s3://b/k"}});
+    let document = |source: Value| beside(json!({"document": {"format": "txt", "name": "a", "source": source}}));
+    vec![
         ("serviceTier default", CONVERSE, json!({"serviceTier": {"type": "default"}}), Taken),
         ("serviceTier priority", CONVERSE, json!({"serviceTier": {"type": "priority"}}), Taken),
         ("serviceTier flex", CONVERSE, json!({"serviceTier": {"type": "flex"}}), Taken),
@@ -531,17 +550,17 @@ async fn cap_02_07_to_10_every_parameter_of_openai() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cap_02_07_to_10_every_parameter_of_anthropic() {
-    judge_all(44, anthropic()).await;
+    judge_all(44, anthropic().into_iter().chain(anthropic_tools()).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cap_02_07_to_10_every_parameter_of_gemini() {
-    judge_all(36, gemini()).await;
+    judge_all(36, gemini().into_iter().chain(gemini_tools()).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cap_02_07_to_10_every_parameter_of_bedrock() {
-    judge_all(32, bedrock()).await;
+    judge_all(32, bedrock().into_iter().chain(bedrock_extras()).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
