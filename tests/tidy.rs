@@ -211,6 +211,27 @@ fn every_relative_link_resolves() {
     report.finish();
 }
 
+/// The table of leaks in docs/PROVIDERS.md names tests by how they begin, and files by a part of their path.
+#[test]
+fn every_test_that_the_table_of_leaks_names_is_there() {
+    let mut report = Report::new("docs/PROVIDERS.md: name a test or a file that is there");
+    let paths = files(&root(), &["rs", "py", "txt"]);
+    let code: String =
+        paths.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(|p| read(p)).collect();
+    let mut count = 0;
+    let table = read(&root().join("docs/PROVIDERS.md"));
+    for line in table.lines().filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit()) {
+        for name in line.split('`').skip(1).step_by(2) {
+            count += 1;
+            let is_test = name.ends_with('_') && code.contains(&format!("fn {name}"));
+            let is_file = |path: &PathBuf| show(path).contains(name.trim_end_matches('*'));
+            report.check(is_test || paths.iter().any(is_file), || format!("`{name}` in {line}"));
+        }
+    }
+    assert!(count > 100, "the table has {count} names");
+    report.finish();
+}
+
 #[test]
 fn the_rules_see_what_they_should() {
     let file = Source::new(

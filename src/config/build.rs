@@ -174,7 +174,7 @@ fn provider(name: &str, mut section: Section<'_>, world: &World<'_>) -> Provider
     let base_url = base_url(name, &mut section);
     let key = provider_key(name, &mut section, world);
     let on_disconnect = section.parsed("on_disconnect", OnDisconnect::Drain, values::on_disconnect);
-    let mut options = options(&mut section, &api);
+    let mut options = options(&mut section, &api, name);
     if api == "openai" && options.region.is_none() {
         options.region = regional(&base_url.host);
     }
@@ -246,7 +246,7 @@ fn regional(host: &str) -> Option<String> {
     OPENAI_REGIONS.into_iter().find(|region| host.strip_suffix(".api.openai.com") == Some(*region)).map(String::from)
 }
 
-fn options(section: &mut Section<'_>, api: &str) -> Options {
+fn options(section: &mut Section<'_>, api: &str, name: &str) -> Options {
     let allow_fields = section.texts("allow_fields").into_iter().map(|entry| entry.value).collect();
     let region = section.text("region").map(|entry| {
         if api == "openai" && !OPENAI_REGIONS.contains(&entry.value.as_str()) {
@@ -262,11 +262,12 @@ fn options(section: &mut Section<'_>, api: &str) -> Options {
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();
     priced.close();
     let limit_field = section.parsed("limit_field", None, |text| values::limit_field(text).map(Some));
+    let counts_by_provider = section.parsed("count", false, |text| values::count(text, api, name));
     let no_service_tier = section.parsed("service_tier", false, |text| match text {
         "none" => Ok(true),
         _ => Err("must be none, or left out: then calls are forced into the ordinary tier"),
     });
-    Options { allow_fields, deployments, region, fees, limit_field, no_service_tier }
+    Options { allow_fields, deployments, region, fees, limit_field, counts_by_provider, no_service_tier }
 }
 
 /// `{ usd: "0.01", calls: 5 }`: what one use costs, and the most uses in one request.

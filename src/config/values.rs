@@ -148,6 +148,18 @@ pub(super) fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
     }
 }
 
+/// `provider`, where the provider called `name` has a count that is that of the bill.
+pub(super) fn count(text: &str, api: &str, name: &str) -> Result<bool, String> {
+    let counts = match (text, api) {
+        ("provider", "openai") => name == api,
+        ("provider", "gemini" | "bedrock") => true,
+        ("provider", "anthropic") => return Err("Anthropic calls its count an estimate; leave it out".into()),
+        ("provider", _) => false,
+        _ => return Err("must be provider, or left out: then input is bounded by its own text".into()),
+    };
+    if counts { Ok(true) } else { Err("only openai, gemini and bedrock count for free; leave it out".into()) }
+}
+
 /// The name of a chat's output limit.
 pub(super) fn limit_field(text: &str) -> Result<LimitField, String> {
     [LimitField::MaxTokens, LimitField::MaxCompletionTokens]

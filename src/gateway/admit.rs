@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::app::App;
 use super::around::Around;
+use super::count::Counter;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
 use super::link::ClientLink;
@@ -13,11 +14,11 @@ use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
 use crate::ledger::{
-    Held, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
+    Charge, Held, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
 };
 use crate::money::Money;
 use crate::observe::metrics;
-use crate::provider::{Call, Ceiling};
+use crate::provider::{Call, Ceiling, CountAsk};
 use crate::secret::KeyHash;
 
 /// Tokens that a provider may have on their way when a stream is cut in `cut` mode, and so many per hundred on top: a model's own
@@ -75,6 +76,8 @@ pub struct Request<'a> {
     pub client: Option<IpAddr>,
     /// The client's connection, if the call has it for itself (HTTP/1).
     pub link: Option<Arc<ClientLink>>,
+    /// Who counts the input of a call whose bound does not fit.
+    pub counter: Option<Counter<'a>>,
 }
 
 /// The key, as remembered or as the ledger has it.
@@ -104,7 +107,8 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
     }
 }
 
-/// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
+/// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer or the provider's own count, and
+/// what the key's `overflow` says.
 pub async fn admit(
     around: &mut impl Around,
     request: &Request<'_>,
@@ -114,31 +118,62 @@ pub async fn admit(
     let full = call.bound(call.input_max, call.output_max);
     let ended = request.app.settler.ended_so_far();
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
-    match taking.take(around, full, full).await? {
-        Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
+    let over = match taking.take(around, full, full).await? {
+        Ok((hold, held)) => {
+            let switch = watched(request, &hold);
+            return Ok(admitted(switch, call, call.input_max, hold, held, full, false));
+        }
         Err(refused) if !is_budget(&refused) => return Err(taking.refusal(refused, full).into()),
-        Err(_) => {}
-    }
-    let input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
-    let most = call.bound(input, call.output_max);
+        Err(refused) => refused,
+    };
+    let mut input = exact_input(call).await.unwrap_or(call.input_max).min(call.input_max);
+    let mut most = call.bound(input, call.output_max);
     let overflow = match taking.view.key.policy.overflow {
         Overflow::Cut if !call.cuttable => Overflow::Clamp,
         overflow => overflow,
     };
-    let least = match overflow {
-        Overflow::Refuse => most,
-        Overflow::Clamp => call.bound(input, call.output_min),
-        Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
-    };
+    let ask = request.counter.as_ref().and_then(|counter| Some((counter, counter.ask(call)?)));
+    // Who asks the provider to count holds money for the least that the call can be.
+    let least = least_hold(call, overflow, if ask.is_some() { 1 } else { input });
     let mut verdict = taking.take(around, least, most).await?;
     if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least))
         && has_ended(around, request.app, ended).await
     {
         verdict = taking.take(around, least, most).await?;
     }
-    match verdict {
-        Ok((hold, held)) => Ok(admitted(request, call, input, hold, held, most, overflow == Overflow::Cut)),
-        Err(refused) => Err(taking.refusal(refused, least).into()),
+    let (hold, held) = verdict.map_err(|refused| taking.refusal(refused, least))?;
+    let switch = watched(request, &hold);
+    if let Some((counter, ask)) = ask.filter(|_| held.granted < most) {
+        input = counted(around, counter, &ask).await?.unwrap_or(input).min(input);
+        most = call.bound(input, call.output_max);
+        let least = least_hold(call, overflow, input);
+        let refusal = match switch.reason() {
+            Some(stopped) => Some(stopped.clone()),
+            None if held.granted < least => Some(taking.refusal(over, least)),
+            None => None,
+        };
+        if let Some(refusal) = refusal {
+            hold.settle(Charge::Exact(Money::ZERO));
+            return Err(refusal.into());
+        }
+    }
+    Ok(admitted(switch, call, input, hold, held, most, overflow == Overflow::Cut))
+}
+
+/// The least that a call with so much input is admitted with.
+fn least_hold(call: &Call, overflow: Overflow, input: u64) -> Money {
+    match overflow {
+        Overflow::Refuse => call.bound(input, call.output_max),
+        Overflow::Clamp => call.bound(input, call.output_min),
+        Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
+    }
+}
+
+/// The most input by the provider's own count; `None` where it says nothing. A client that leaves meanwhile ends the call.
+async fn counted(around: &mut impl Around, counter: &Counter<'_>, ask: &CountAsk) -> Result<Option<u64>, Denied> {
+    tokio::select! {
+        input = counter.input(ask) => Ok(input),
+        gone = around.left() => Err(Denied::Gone(gone)),
     }
 }
 
@@ -147,7 +182,7 @@ pub async fn admit_free(around: &mut impl Around, request: &Request<'_>, view: A
     let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
     match taking.take(around, Money::ZERO, Money::ZERO).await? {
         Ok((hold, _)) => {
-            hold.settle(crate::ledger::Charge::Exact(Money::ZERO));
+            hold.settle(Charge::Exact(Money::ZERO));
             Ok(())
         }
         Err(refused) => Err(taking.refusal(refused, Money::ZERO).into()),
@@ -194,9 +229,16 @@ async fn exact_input(call: &Arc<Call>) -> Option<u64> {
     tokio::task::spawn_blocking(move || call.body.exact_input()).await.ok().flatten()
 }
 
+/// From now on an operator's stop reaches the call.
+fn watched(request: &Request<'_>, hold: &Hold) -> Arc<CutSwitch> {
+    let switch = CutSwitch::new(request.link.clone());
+    request.app.running.add(hold.at(), switch.clone());
+    switch
+}
+
 /// What a hold means for the call: the output limit to forward, and the output it pays for.
 fn admitted(
-    request: &Request<'_>,
+    switch: Arc<CutSwitch>,
     call: &Call,
     input: u64,
     hold: Hold,
@@ -210,8 +252,6 @@ fn admitted(
     let paid = call.output_paid(input, held.granted);
     let ceiling =
         if short && cut { Ceiling::Possible(paid.saturating_sub(in_flight(paid))) } else { Ceiling::Certain(paid) };
-    let switch = CutSwitch::new(request.link.clone());
-    request.app.running.add(hold.at(), switch.clone());
     Admitted { hold, clamped_to, ceiling, remaining: held.remaining, switch }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
+use pingora::connectors::http::Connector;
 
 use super::forward::Resolver;
 use super::refusal::Refusal;
@@ -38,6 +39,8 @@ pub struct App {
     pub resolver: Resolver,
     /// Certificate authorities of providers that bring their own.
     pub trust: Trust,
+    /// Connections on which providers are asked to count.
+    pub counts: Connector,
     /// Requests being served.
     pub in_flight: AtomicUsize,
     /// Bytes of request bodies in memory.
@@ -59,6 +62,7 @@ impl App {
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
             trust: Trust::default(),
+            counts: Connector::new(None),
             in_flight: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
             draining: Arc::new(AtomicBool::new(false)),

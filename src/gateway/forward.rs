@@ -13,6 +13,7 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
+use super::app::App;
 use super::intake::KEY_HEADERS;
 use crate::config::{OnDisconnect, ProviderSettings};
 use crate::provider::{Outgoing, Provider};
@@ -98,7 +99,7 @@ fn pool(provider: &ProviderSettings) -> u64 {
 }
 
 /// The peer of one call, with every time-out set.
-pub fn peer(address: SocketAddr, provider: &ProviderSettings) -> Box<HttpPeer> {
+fn peer(address: SocketAddr, provider: &ProviderSettings) -> Box<HttpPeer> {
     failpoint!("connecting");
     let mut peer = HttpPeer::new(address, provider.base_url.tls, provider.base_url.host.clone());
     peer.group_key = pool(provider);
@@ -114,6 +115,17 @@ pub fn peer(address: SocketAddr, provider: &ProviderSettings) -> Box<HttpPeer> {
     options.write_timeout = Some(Duration::from_secs(30));
     options.idle_timeout = Some(provider.keep_alive);
     Box::new(peer)
+}
+
+/// The peer of a call to a provider: its next address, and its own certificate authorities.
+pub async fn reach(app: &App, provider: &ProviderSettings) -> Result<Box<HttpPeer>> {
+    let address = app.resolver.address(&provider.base_url.host, provider.base_url.port).await?;
+    let mut peer = peer(address, provider);
+    if let Some(file) = &provider.ca_file {
+        let authorities = app.trust.authorities(file);
+        peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);
+    }
+    Ok(peer)
 }
 
 /// Where a call goes, decided when it was admitted.

@@ -11,6 +11,7 @@ pub mod app;
 pub mod around;
 mod body;
 mod client;
+mod count;
 mod ending;
 mod forward;
 mod health;
@@ -189,13 +190,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.upstream_at = Some(Instant::now());
         let settings = ctx.provider_settings().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let address = ctx.app.resolver.address(&settings.base_url.host, settings.base_url.port).await?;
-        let mut peer = forward::peer(address, settings);
-        if let Some(file) = &settings.ca_file {
-            let authorities = ctx.app.trust.authorities(file);
-            peer.options.ca = Some(authorities.map_err(|problem| Error::explain(ErrorType::InvalidCert, problem))?);
-        }
-        Ok(peer)
+        forward::reach(&ctx.app, settings).await
     }
 
     /// Remembers the connection, to know how far behind its answer the meter is when the call ends early.
@@ -429,6 +424,11 @@ impl Gateway {
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
+        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
+        let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
+        let key = &outbound.credential;
+        let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path: target.path };
         let request = admit::Request {
             app: &app,
             settings: &settings,
@@ -437,10 +437,8 @@ impl Gateway {
             session: route.metered.then_some(&run),
             client,
             link: ctx.link.clone(),
+            counter: Some(counter),
         };
-        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
-        let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
         let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());

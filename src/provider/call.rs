@@ -36,10 +36,37 @@ pub struct Call {
     pub body: Box<dyn CallBody>,
 }
 
+/// A request to a provider's own route that counts the input of a call exactly, and free of charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountAsk {
+    /// The path, below the provider's base URL.
+    pub path: String,
+    /// The body, JSON.
+    pub body: Bytes,
+    /// The field of the answer that holds the number of tokens.
+    pub field: &'static str,
+    /// What is held for beyond the tokens counted: so many in a hundred, and so many more.
+    pub slack: (u64, u64),
+}
+
+impl CountAsk {
+    /// The most input tokens of a call of which so many were counted.
+    pub fn bound(&self, counted: u64) -> u64 {
+        let (per_cent, more) = self.slack;
+        counted.saturating_add(counted.saturating_mul(per_cent).div_ceil(100)).saturating_add(more)
+    }
+}
+
 /// The provider's part of a call.
 pub trait CallBody: Send + Sync {
     /// A smaller bound of the input by an exact tokenizer, or `None` where there is none for this call. Costs CPU time.
     fn exact_input(&self) -> Option<u64>;
+
+    /// How the provider itself counts the input of this call, sent to `path`. `None` where it does not, or not all that is billed, or
+    /// where the input may be another one when the call is made.
+    fn count(&self, _path: &str) -> Option<CountAsk> {
+        None
+    }
 
     /// The body to forward: what was parsed, with what must be forced, and `output_limit` tokens a sample if given.
     fn render(&self, output_limit: Option<u64>) -> Bytes;

@@ -28,7 +28,7 @@ use crate::money::Money;
 use crate::pricing::PriceTable;
 use crate::secret::Secret;
 
-pub use call::{Call, CallBody};
+pub use call::{Call, CallBody, CountAsk};
 pub use reader::{AnswerReader, BillLine, Ceiling, Observed, Progress};
 pub use reject::Reject;
 
@@ -86,6 +86,8 @@ pub struct Options {
     pub fees: BTreeMap<String, Fee>,
     /// The name of the output limit that the provider reads, where it is not the API's own (`limit_field`).
     pub limit_field: Option<LimitField>,
+    /// True where the provider's own count of a call's input is asked for when the bound does not fit (`count: provider`).
+    pub counts_by_provider: bool,
     /// True for a provider without service tiers (`service_tier: none`): the field is never sent.
     pub no_service_tier: bool,
 }

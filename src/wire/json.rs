@@ -123,6 +123,14 @@ impl Document {
     }
 }
 
+/// An object of these fields, whose values are JSON texts.
+pub fn write_object<'a>(fields: impl Iterator<Item = (Cow<'a, str>, &'a str)>) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    fields.for_each(|(key, value)| write_field(&mut out, &key, value));
+    out.push(b'}');
+    out
+}
+
 fn write_field(out: &mut Vec<u8>, key: &str, value: &str) {
     if out.len() > 1 {
         out.push(b',');

@@ -141,6 +141,8 @@ const DENIED: [(&str, &[&str]); 6] = [
             "/batch/jobs",
             "/files",
             "/fine_tuning/jobs",
+            "/responses/resp_1",
+            "/responses/compact",
             "/anything",
         ],
     ),
@@ -250,6 +252,7 @@ async fn cap_14_free_routes_of_all_six_need_a_key_that_may_call_them() {
         ("POST", "/bedrock/model/amazon.nova-micro-v1%3A0/count-tokens"),
         ("GET", "/azure/openai/v1/models"),
         ("GET", "/mistral/v1/models"),
+        ("POST", "/mistral/v1/responses/input_tokens"),
     ] {
         let request = |secret: &str| {
             let mut request = Request::post(target, prompt.to_string()).bearer(secret);

@@ -161,3 +161,103 @@ async fn cap_36_a_revoked_key_ends_its_streams_in_each_providers_own_way() {
     let (charged, invoice) = (world.charged().await, world.invoice().await);
     assert!(invoice.nano <= charged && invoice.nano > 0, "{invoice:?}, charged {charged}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cap_29_30_every_framing_of_all_six_is_read_and_charged_exactly() {
+    let world = six().start().await;
+    let key = world.rich();
+    for script in [
+        "crlf=1;comment=1",
+        "nospace=1;split=1",
+        "split=2;unicode=1",
+        "burst=100",
+        "burst=10;split=5",
+        "chunk=30",
+        "empty_choices=1",
+        "large_event=20000;obey=0",
+    ] {
+        for kind in streams(9000) {
+            let (charged, invoiced) = (world.charged().await, world.invoice().await.nano);
+            let answer = world.send(&kind.request(&key, &format!("tokens=30;{script}"))).await;
+            assert!(answer.status == 200 && answer.complete, "{} {script}: {}", kind.path, answer.text());
+            world.settled().await;
+            let (charged, invoiced) = (world.charged().await - charged, world.invoice().await.nano - invoiced);
+            assert_eq!(charged, invoiced, "{} {script}: charged (left) is not the invoice (right)", kind.path);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cap_30_an_answer_that_says_it_is_compressed_is_never_free() {
+    let world = six().start().await;
+    let key = world.rich();
+    for kind in plain(100).iter().chain(&streams(100)) {
+        let (charged, invoiced) = (world.charged().await, world.invoice().await.nano);
+        let mut conn = Conn::open(world.gateway()).await;
+        if let Some(answer) = within(&kind.path, conn.try_call(&kind.request(&key, "tokens=30;gzip=1"))).await {
+            assert!(answer.status >= 500, "{}: {} {}", kind.path, answer.status, answer.text());
+        }
+        world.settled().await;
+        let (charged, invoiced) = (world.charged().await - charged, world.invoice().await.nano - invoiced);
+        assert!(0 < invoiced && invoiced <= charged, "{}: {invoiced} of {charged}", kind.path);
+    }
+    // That nothing compressed was asked for is what every request says.
+    for request in world.seen().await {
+        let headers = request["headers"].to_string().to_lowercase();
+        assert!(headers.contains(r#"["accept-encoding","identity"]"#), "{headers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cap_34_the_last_event_of_all_six_is_not_free() {
+    let world = six().start().await;
+    let key = world.rich();
+    for kind in streams(100) {
+        // The client goes away the moment it has what ends the stream: before the provider's end, or its own.
+        for (round, end) in ["stop", "STOP", "end_turn", "completed", "[DONE]"].into_iter().enumerate() {
+            let (charged, invoiced) = (world.charged().await, world.invoice().await.nano);
+            let request = kind.request(&key, "tokens=20;chunk=5;leave=stop");
+            let mut live = Conn::open(world.gateway()).await.stream(&request).await;
+            while let Some(event) = live.next().await {
+                if event.contains(end) {
+                    break;
+                }
+            }
+            if round % 2 == 0 {
+                live.hang_up()
+            } else {
+                live.reset()
+            }
+            world.settled().await;
+            let (charged, invoiced) = (world.charged().await - charged, world.invoice().await.nano - invoiced);
+            assert!(invoiced > 0, "{} {end}", kind.path);
+            assert_eq!(charged, invoiced, "{} {end}: charged (left) is not the invoice (right)", kind.path);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cap_31_a_usage_field_that_nobody_knows_is_told_and_never_makes_a_call_cheaper() {
+    let world = six().start().await;
+    let key = world.rich();
+    let odd = async |provider: &str| {
+        let request = Request::get("/metrics").header("host", "localhost");
+        let text = Conn::open(world.gateways[0].admin).await.call(&request).await.expect(200).text();
+        let start = format!("loopers_odd_usage_total{{provider=\"{provider}\"}} ");
+        text.lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .map_or(0, |count| count.parse::<u64>().expect("a count"))
+    };
+    for kind in plain(100).iter().chain(&streams(100)) {
+        let (before, charged, invoiced) =
+            (odd(kind.provider()).await, world.charged().await, world.invoice().await.nano);
+        let answer = world.send(&kind.request(&key, "tokens=30;extra_usage=7")).await;
+        assert_eq!(answer.status, 200, "{}: {}", kind.path, answer.text());
+        assert!(answer.text().contains("mystery_tokens") || kind.path.ends_with("-stream"), "{}", kind.path);
+        world.settled().await;
+        let (charged, invoiced) = (world.charged().await - charged, world.invoice().await.nano - invoiced);
+        assert!(0 < invoiced && invoiced <= charged, "{}: {invoiced} of {charged}", kind.path);
+        let told = odd(kind.provider()).await - before;
+        assert_eq!(told, 1, "{}: a field that nobody knows must be told", kind.path);
+    }
+}

@@ -42,6 +42,8 @@ const ROUTES: [(&str, &str, &str); 21] = [
     ("mistral", "/fim/completions", ".json"),
     ("mistral", "/fim/completions", ".sse"),
     ("mistral", "/embeddings", ".json"),
+    ("mistral", "/responses", ".json"),
+    ("mistral", "/responses", ".sse"),
 ];
 
 const AZURE: &str = "/openai/deployments/g/chat/completions?api-version=2024-10-21";
@@ -216,6 +218,9 @@ fn mistral() -> Vec<Case> {
         case("m_fim.sse", 5_400).to(fim).with(codestral()),
         // 15 × 100.
         case("m_embeddings.json", 1_500).to("/v1/embeddings").with(json!({"model": "mistral-embed", "input": "x"})),
+        // 100 − 64 = 36: 36 × 500 + 64 × 50 + 8 × 1,500.
+        case("m_responses.json", 33_200).to("/v1/responses").with(json!({"input": "x"})),
+        case("m_responses.sse", 33_200).to("/v1/responses").with(json!({"input": "x"})),
         // An alias that moved is billed as what answered: 14 × 1,500 + 2 × 7,500.
         case("m_moved.json", 36_000),
     ]

@@ -91,7 +91,7 @@ fn place(incoming: &Incoming) -> Result<(Option<String>, &str), ApiError> {
         Some((deployment, rest @ ("chat/completions" | "completions" | "embeddings"))) => {
             Ok((Some(percent_decoded(deployment)), rest))
         }
-        None if rest == "responses" || rest.starts_with("responses/") => Ok((None, rest)),
+        None if rest == "responses" || rest.starts_with("responses/") || rest == "models" => Ok((None, rest)),
         _ => Err(lost()),
     }
 }

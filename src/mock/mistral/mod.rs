@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::dialect::{Dialect, Routed, put};
 use super::error::ApiError;
 use super::flow::{App, Incoming, json_reply};
-use super::openai::{embeddings, shop::Shop};
+use super::openai::{embeddings, responses, shop::Shop};
 use super::order::Facts;
 use super::prices::Provider;
 use super::read::{bearer, quoted};
@@ -34,6 +34,11 @@ impl Dialect for Mistral {
             ("POST", "/v1/chat/completions") => Ok(chat::order(app, incoming, &shop, false)?.into()),
             ("POST", "/v1/fim/completions") => Ok(chat::order(app, incoming, &shop, true)?.into()),
             ("POST", "/v1/embeddings") => Ok(embeddings::order(app, incoming, &shop)?.into()),
+            ("POST", "/v1/responses") => Ok(responses::order(app, incoming, &shop)?.into()),
+            ("POST", "/v1/responses/input_tokens") => {
+                let counted = responses::input_tokens(app, incoming, &shop)?;
+                Ok(Routed::Reply(json_reply(app, self, 200, &counted)))
+            }
             ("GET", "/v1/models") => {
                 let data: Vec<Value> = Provider::Mistral.models().iter().map(|m| model_json(m.name)).collect();
                 Ok(Routed::Reply(json_reply(app, self, 200, &json!({ "object": "list", "data": data }))))

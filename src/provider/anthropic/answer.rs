@@ -47,7 +47,8 @@ impl Facts {
             silent_speed: 1000,
             fast: price.multiplier("fast").unwrap_or(FAST_THOUSANDTHS),
             writes_hour: false,
-            web_search: Money::ZERO,
+            // One that nobody asked for is billed all the same if it is counted.
+            web_search: price.listed_fee("web_search"),
             web_fetch: Money::ZERO,
         }
     }

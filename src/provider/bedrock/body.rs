@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::bound::Traits;
@@ -10,11 +12,16 @@ use super::model::Vendor;
 use super::terms::{self, Extras};
 use crate::money::Money;
 use crate::pricing::ModelPrice;
-use crate::provider::{Call, CallBody, Reject, reject};
+use crate::provider::{Call, CallBody, CountAsk, Reject, reject};
 use crate::wire::json::{self, Document, Value};
 
 /// A clamp does not go below this many output tokens, unless the request itself does.
 const CLAMP_MIN: u64 = 16;
+
+/// The fields of Converse that count-tokens knows, and those that leave the prompt as it is.
+const COUNTED: [&str; 4] = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
+const NOT_IN_PROMPT: [&str; 5] =
+    ["inferenceConfig", "serviceTier", "performanceConfig", "requestMetadata", "additionalModelResponseFieldPaths"];
 
 /// Where the output limit stands in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +54,21 @@ pub struct Parts {
     pub limit_field: LimitField,
     /// True when the answer is streamed.
     pub is_stream: bool,
+    /// True when the body is the vendor's own, not Converse's.
+    pub is_native: bool,
 }
 
 /// The provider's part of a call.
 struct Body {
     document: Document,
+    is_native: bool,
     limit_field: LimitField,
     extras: Extras,
 }
 
 /// Bounds a request.
 pub fn call(parts: Parts) -> Result<Call, Reject> {
-    let Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream } = parts;
+    let Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream, is_native } = parts;
     let is_embedding = limit_field == LimitField::None;
     if price.embedding != is_embedding {
         let what = if price.embedding { "makes embeddings" } else { "makes no embeddings" };
@@ -82,13 +92,37 @@ pub fn call(parts: Parts) -> Result<Call, Reject> {
         model,
         price,
         terms,
-        body: Box::new(Body { document, limit_field, extras }),
+        body: Box::new(Body { document, is_native, limit_field, extras }),
     })
 }
 
 impl CallBody for Body {
     fn exact_input(&self) -> Option<u64> {
         None
+    }
+
+    /// What count-tokens tells is documented as what is charged.
+    fn count(&self, path: &str) -> Option<CountAsk> {
+        if self.limit_field == LimitField::None {
+            return None;
+        }
+        let root = self.document.root();
+        let (kind, inner) = if self.is_native {
+            ("invokeModel", format!("{{\"body\":\"{}\"}}", STANDARD.encode(self.document.render(&[]))))
+        } else {
+            let is_known = |name: &str| COUNTED.contains(&name) || NOT_IN_PROMPT.contains(&name);
+            let is_whole = root.fields().all(|(name, _)| is_known(&name));
+            let fields = root.fields().filter(|(name, _)| COUNTED.contains(&name.as_ref()));
+            let fields = json::write_object(fields.map(|(name, value)| (name, value.raw())));
+            ("converse", String::from_utf8(fields).ok().filter(|_| is_whole)?)
+        };
+        let (model, _) = path.rsplit_once('/')?;
+        Some(CountAsk {
+            path: format!("{model}/count-tokens"),
+            body: format!("{{\"input\":{{\"{kind}\":{inner}}}}}").into(),
+            field: "inputTokens",
+            slack: (0, 0),
+        })
     }
 
     fn render(&self, output_limit: Option<u64>) -> Bytes {

@@ -39,7 +39,7 @@ pub fn read(id: &str, is_stream: bool, request: &Request<'_>, reading: &Reading<
     let mut traits = Traits::default();
     let limit = fields(&document, vendor, &price, reading, (&mut traits, &mut extras))?;
     let limit_field = LimitField::In("inferenceConfig", "maxTokens");
-    Ok(Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream })
+    Ok(Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream, is_native: false })
 }
 
 /// Reads all top-level fields; returns the output limit.

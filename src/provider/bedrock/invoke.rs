@@ -94,7 +94,7 @@ pub fn read(id: &str, is_stream: bool, request: &Request<'_>, reading: &Reading<
             return Err(reject::unpriceable(message, "send the request to `converse` or `converse-stream`"));
         }
     };
-    Ok(Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream })
+    Ok(Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream, is_native: true })
 }
 
 /// Calls `each` for every field that is read on its own.

@@ -25,6 +25,8 @@ pub struct Found {
     pub image_bytes: u64,
     /// True when something fills the context window for all that the body says.
     pub fills_window: bool,
+    /// True when something is only referred to: it may be another input when the call is made.
+    pub refers: bool,
     /// Whether there may be audio.
     pub audio: bool,
     /// Whether there may be images or documents.
@@ -89,6 +91,7 @@ impl Contents<'_, '_> {
                 "fileData" => {
                     names::read(self.reading, field.value, &format!("{place}.fileData"), fields::FILE)?;
                     self.found.hidden();
+                    self.found.refers = true;
                 }
                 "functionResponse" => self.function_response(field.value, place)?,
                 "thoughtSignature" => {

@@ -6,17 +6,22 @@ use super::contents::{Contents, Found};
 use super::tools::{self, Tools};
 use super::{config, fields, names, route};
 use crate::pricing::{ModelPrice, Terms, Tier};
-use crate::provider::{Call, CallBody, Fee, Reading, Reject, Request, nfkc, reject};
-use crate::wire::json::{Document, Value, write_string};
+use crate::provider::{Call, CallBody, CountAsk, Fee, Reading, Reject, Request, nfkc, reject};
+use crate::wire::json::{self, Document, Value, write_string};
 
 /// Tokens that a request may add beyond its contents and tools.
 const TOKENS_PER_REQUEST: u64 = 1024;
 /// A clamp does not go below this many output tokens, unless the request itself does.
 const CLAMP_MIN: u64 = 16;
 
+/// What is held for beyond Google's own count, which is not documented as that of the bill: 1 % and 64 tokens.
+const COUNT_SLACK: (u64, u64) = (1, 64);
+
 /// A request, read and checked.
 struct Generate {
     document: Document,
+    /// True when the whole prompt is in the body, and no tool adds to it.
+    is_counted: bool,
     /// How the request spells `generationConfig`, if it has it.
     config_key: Option<String>,
     /// How it spells the limit in there, if it has one.
@@ -71,7 +76,9 @@ pub fn read(request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>
         fees: tools.fees(),
         ..Terms::default()
     };
+    let is_counted = !(is_served || parts.continues || parts.is_cached || found.refers);
     let body = Generate {
+        is_counted,
         config_key: parts.config_key,
         limit_field: config.limit_field,
         tier_key: parts.tier.filter(|_| forces_tier).map(|(spelled, _)| spelled),
@@ -217,6 +224,17 @@ impl CallBody for Generate {
     /// The tokenizers of current models are not public.
     fn exact_input(&self) -> Option<u64> {
         None
+    }
+
+    fn count(&self, path: &str) -> Option<CountAsk> {
+        let (start, model) = (path.split("/models/").next()?, route::model(path)?);
+        let model = format!("\"models/{model}\"");
+        let fields = self.document.root().fields().filter(|(name, _)| name != "model");
+        let fields = fields.map(|(name, value)| (name, value.raw())).chain([("model".into(), model.as_str())]);
+        let inner = String::from_utf8(json::write_object(fields)).ok()?;
+        let body = json::write_object([("generateContentRequest".into(), inner.as_str())].into_iter());
+        let path = format!("{start}/models/{}:countTokens", route::model(path)?);
+        self.is_counted.then(|| CountAsk { path, body: body.into(), field: "totalTokens", slack: COUNT_SLACK })
     }
 
     fn render(&self, output_limit: Option<u64>) -> Bytes {

@@ -68,6 +68,7 @@ impl Meter {
         if let Some(tier) = reported.get("service_tier") {
             self.bill.tier(tier);
         }
+        self.bill.observed.odd_usage |= usage::has_unknown(reported);
         self.bill.report(usage::of_chat(reported, self.may_lack_output));
         self.bill.is_final |= !has_choices;
         if has_choices { Show::Always } else { Show::UsageOnly }

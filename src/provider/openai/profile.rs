@@ -20,6 +20,8 @@ pub struct Profile {
     pub completions: Fields,
     /// Fields of an embeddings request.
     pub embeddings: Fields,
+    /// Fields of a response.
+    pub responses: Fields,
     /// Forms of a chat's messages.
     pub messages: &'static Messages,
     /// What a service tier is called.
@@ -38,6 +40,8 @@ pub struct Profile {
     pub input_tokens_max: u64,
     /// True when a stream may show a call of a tool only once all of it is written: until then it is billed without being seen.
     pub whole_tool_calls: bool,
+    /// True when there is a route that counts the input of a response, exactly and free of charge.
+    pub counts_input: bool,
     /// True when requests name deployments, which `deployments:` maps to models.
     pub deployments: bool,
 }
@@ -55,6 +59,7 @@ const BASE: Profile = Profile {
     chat: fields::CHAT,
     completions: fields::COMPLETIONS,
     embeddings: fields::EMBEDDINGS,
+    responses: fields::RESPONSES,
     messages: &messages::OPENAI,
     tiers: Tiers::Default,
     asks_usage: true,
@@ -64,11 +69,12 @@ const BASE: Profile = Profile {
     inputs_max: 2048,
     input_tokens_max: 300_000,
     whole_tool_calls: false,
+    counts_input: false,
     deployments: false,
 };
 
 /// OpenAI's own API.
-pub static OPENAI: Profile = BASE;
+pub static OPENAI: Profile = Profile { counts_input: true, ..BASE };
 
 /// APIs that copy OpenAI's: nothing is known of their limits on embeddings but the model's window, and not how they stream.
 pub static COMPATIBLE: Profile =
@@ -82,6 +88,7 @@ pub static MISTRAL: Profile = Profile {
     chat: fields::MISTRAL_CHAT,
     completions: fields::MISTRAL_FIM,
     embeddings: fields::MISTRAL_EMBEDDINGS,
+    responses: fields::MISTRAL_RESPONSES,
     messages: &messages::MISTRAL,
     tiers: Tiers::StandardOnly,
     asks_usage: false,
@@ -91,6 +98,7 @@ pub static MISTRAL: Profile = Profile {
     inputs_max: usize::MAX,
     input_tokens_max: u64::MAX,
     whole_tool_calls: true,
+    counts_input: false,
     deployments: false,
 };
 

@@ -10,6 +10,29 @@ const TOKENS_MAX: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Odd;
 
+/// Members of a usage object that are read, or say nothing of tokens.
+const KNOWN: [&str; 8] = [
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "num_cached_tokens",
+    "prompt_audio_seconds",
+    "service_tier",
+];
+/// Members of its details. Those that are not read are parts of the text, and billed as it.
+const KNOWN_DETAILS: [&str; 8] = [
+    "cached_tokens",
+    "cache_write_tokens",
+    "audio_tokens",
+    "text_tokens",
+    "image_tokens",
+    "reasoning_tokens",
+    "accepted_prediction_tokens",
+    "rejected_prediction_tokens",
+];
+
 /// What an API calls the parts of its usage.
 struct Names {
     input: &'static str,
@@ -90,6 +113,21 @@ fn read(usage: Value<'_>, names: &Names, may_lack_output: bool) -> Result<Usage,
         audio_out,
         ..Usage::default()
     })
+}
+
+/// True when something is counted that nobody knows here.
+pub fn has_unknown(usage: Value<'_>) -> bool {
+    usage.fields().any(|(name, value)| match name.as_ref() {
+        name if name.ends_with("_tokens_details") => {
+            value.fields().any(|(name, value)| !KNOWN_DETAILS.contains(&name.as_ref()) && counts_something(value))
+        }
+        name => !KNOWN.contains(&name) && counts_something(value),
+    })
+}
+
+/// True for a count above zero, or an object with one in it.
+fn counts_something(value: Value<'_>) -> bool {
+    value.as_u64().is_some_and(|count| count > 0) || value.fields().any(|(_, value)| counts_something(value))
 }
 
 /// A count of tokens; `None` where it is missing or null.

@@ -70,6 +70,7 @@ pub fn plain(limit: u64) -> Vec<Kind> {
     let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}], "generationConfig": {"maxOutputTokens": limit}});
     let converse = json!({"messages": [{"role": "user", "content": [{"text": "Say hello."}]}], "inferenceConfig": {"maxTokens": limit}});
     let response = json!({"model": "gpt-4o-mini", "input": "Say hello.", "max_output_tokens": limit});
+    let of_mistral = json!({"model": "codestral-latest", "input": "Say hello.", "max_output_tokens": limit});
     let fim = json!({"model": "codestral-latest", "prompt": "def f(", "suffix": "return a", "max_tokens": limit});
     vec![
         kind("/openai/v1/chat/completions", "", "\"error\":{", chat("gpt-4o-mini")),
@@ -81,6 +82,7 @@ pub fn plain(limit: u64) -> Vec<Kind> {
         kind("/azure/openai/v1/chat/completions", "", "\"error\":{", chat("my-gpt-4o-mini")),
         kind("/mistral/v1/chat/completions", "", "\"object\":\"error\"", chat("mistral-small-latest")),
         kind("/mistral/v1/fim/completions", "", "\"object\":\"error\"", fim),
+        kind("/mistral/v1/responses", "", "event: error", of_mistral),
     ]
 }
 

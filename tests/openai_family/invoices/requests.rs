@@ -185,8 +185,8 @@ fn kind(dice: &mut Dice, provider: &str) -> u64 {
     match provider {
         "openai" => dice.below(7),
         "azure" => 7 + dice.below(2),
-        "mistral" => 9 + dice.below(2),
-        _ => 11,
+        "mistral" => 9 + dice.below(3),
+        _ => 12,
     }
 }
 
@@ -223,6 +223,12 @@ pub fn any(dice: &mut Dice, provider: &str) -> Request {
             ("mistral", "/v1/fim/completions", "mistral/codestral-latest", body)
         }
         10 => ("mistral", "/v1/chat/completions", large.0, chat(dice, "mistral", large.1)),
+        11 => {
+            let mut body = response(dice, large.1);
+            // It has no tiers.
+            body.as_object_mut().unwrap().remove("service_tier");
+            ("mistral", "/v1/responses", large.0, body)
+        }
         _ => ("groq", "/v1/chat/completions", "groq/llama-4-scout", chat(dice, "groq", "llama-4-scout")),
     };
     let is_valid = !dice.chance(20);

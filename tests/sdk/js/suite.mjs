@@ -11,6 +11,8 @@
 //   stream(client, text, {maxTokens, signal})   yields {text} and {final: {tokens, natural}}
 //   tool(client, text, streamed)           the name of the tool that the model called; absent where the API has none
 //   embed(client, texts)                   the vectors; absent where the SDK has none for this API
+//   free(client, text)                     {models, tokens} by the routes that cost nothing, as far as the API has them;
+//                                          absent where the SDK has none
 //   refused cut badRequest dropped         names of the very classes that are raised
 //   status(error), detail(error)           HTTP status; the refusal's `loopers` object, or undefined where the shape has no place
 //   refusedStatus                          402 unless it says otherwise
@@ -111,6 +113,16 @@ const SCENARIOS = {
     assert.equal(vectors.length, 2);
     for (const vector of vectors) assert.equal(typeof vector[0], 'number');
     assert.ok((await t.world.atRest(t.key)).spent > 0n);
+  },
+
+  async free_routes(t) {
+    if (!t.sdk.free) return 'the SDK has none for this API';
+    const { models, tokens } = await t.sdk.free(t.client, 'one two three four');
+    assert.ok(models || tokens !== undefined, 'nothing was asked for');
+    assert.ok(!models || models.length > 1, `${models}`);
+    assert.ok(tokens === undefined || tokens >= 4, `${tokens}`);
+    assert.equal(t.wire(), (models ? 1 : 0) + (tokens === undefined ? 0 : 1));
+    assert.equal((await t.world.atRest(t.key)).spent, 0n);
   },
 
   async refusal(t) {

@@ -13,7 +13,7 @@ import openai from './sdks/openai.mjs';
 import { runAll } from './suite.mjs';
 import { isKnown, ROOT, World } from './world.mjs';
 
-const ADAPTERS = [...openai, anthropic, googleGenai, ...ai, mistral, bedrock];
+const ADAPTERS = [...openai, anthropic, googleGenai, ...ai, mistral, ...bedrock];
 // No scenario has the name that was asked for; `run.py` knows it.
 const NOTHING_RAN = 3;
 

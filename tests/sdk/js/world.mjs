@@ -15,6 +15,8 @@ export const ROOT = resolve(import.meta.dirname, '../../..');
 export const CONFIG_PROVIDER_KEY = 'sk-test-from-config';
 const START_SECONDS = 30;
 const SETTLE_SECONDS = 30;
+// Models behind deployments of Azure, which are named `my-MODEL`.
+const DEPLOYMENTS = ['gpt-4o-mini', 'text-embedding-3-large'].map((model) => `my-${model}: ${model}`).join(', ');
 // Each provider's path on the mock, and what its config needs beyond address and key.
 const PROVIDERS = {
   openai: ['', ''],
@@ -22,6 +24,7 @@ const PROVIDERS = {
   gemini: ['/gemini', ''],
   mistral: ['/mistral', ''],
   bedrock: ['/bedrock', ', region: us-east-1'],
+  azure: ['/azure', `, deployments: { ${DEPLOYMENTS} }`],
 };
 const ENVIRONMENT = {
   ...process.env,

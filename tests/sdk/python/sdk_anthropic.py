@@ -64,6 +64,10 @@ class Anthropic(suite.Adapter):
         suite.same(message.stop_reason, "tool_use")
         return next(block.name for block in message.content if block.type == "tool_use")
 
+    def free(self, client, text):
+        names = [model.id for model in client.models.list()]
+        return names, client.messages.count_tokens(model=MODEL, messages=ask(text)).input_tokens
+
     def status(self, error):
         return error.status_code
 

@@ -1,6 +1,7 @@
 """AWS's SDK for Python, for Bedrock: with an API key for Bedrock, by HTTPS; and signing, by HTTP and the path form."""
 
 import contextlib
+import json
 import os
 
 import boto3
@@ -77,6 +78,9 @@ class Boto3(suite.Adapter):
         starts = [event["contentBlockStart"]["start"] for event in events if "contentBlockStart" in event]
         return next(start["toolUse"]["name"] for start in starts if "toolUse" in start)
 
+    def free(self, client, text):
+        return None, client.count_tokens(modelId=MODEL, input={"converse": {"messages": ask(text)}})["inputTokens"]
+
     def status(self, error):
         return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
@@ -96,3 +100,55 @@ class Signing(Boto3):
         address = base.removesuffix("/bedrock") + f"/{key}/bedrock"
         session = boto3.session.Session("AKIAIOSFODNN7EXAMPLE", "not-a-secret-of-aws", region_name="us-east-1")
         return self.known(session.client("bedrock-runtime", endpoint_url=address))
+
+
+class Invoke(Boto3):
+    """The calls whose body is the vendor's own: Claude's, and Titan's for embeddings."""
+
+    name = "boto3-invoke"
+    has_embeddings = True
+    model, embedding_model = "us.anthropic.claude-sonnet-4-6", "amazon.titan-embed-text-v2:0"
+
+    def _body(self, text, max_tokens, **more):
+        messages = [{"role": "user", "content": text}]
+        return json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": max_tokens, "messages": messages, **more})
+
+    def plain(self, client, text, max_tokens=None):
+        answer = json.load(client.invoke_model(modelId=self.model, body=self._body(text, max_tokens or 1000))["body"])
+        found = "".join(block.get("text", "") for block in answer["content"])
+        return found, answer["usage"]["output_tokens"], answer["stop_reason"] == "end_turn"
+
+    @contextlib.contextmanager
+    def stream(self, client, text, max_tokens=None):
+        answer = client.invoke_model_with_response_stream(modelId=self.model, body=self._body(text, max_tokens or 5000))
+        with contextlib.closing(answer["body"]) as events:
+            yield (self._read_native(json.loads(event["chunk"]["bytes"])) for event in events)
+
+    @staticmethod
+    def _read_native(event):
+        if event["type"] == "content_block_delta":
+            return event["delta"].get("text"), None
+        if event["type"] == "message_delta":
+            return None, (event["usage"]["output_tokens"], event["delta"]["stop_reason"] == "end_turn")
+        return None, None
+
+    def tool(self, client, text, streamed):
+        weather = suite.WEATHER
+        tool = {"name": weather["name"], "description": weather["description"], "input_schema": weather["schema"]}
+        body = self._body(text, 1000, tools=[tool])
+        if not streamed:
+            blocks = json.load(client.invoke_model(modelId=self.model, body=body)["body"])["content"]
+        else:
+            events = client.invoke_model_with_response_stream(modelId=self.model, body=body)["body"]
+            natives = [json.loads(event["chunk"]["bytes"]) for event in events]
+            blocks = [native["content_block"] for native in natives if native["type"] == "content_block_start"]
+        return next(block["name"] for block in blocks if block["type"] == "tool_use")
+
+    def embed(self, client, texts):
+        bodies = [json.dumps({"inputText": text}) for text in texts]
+        answers = [client.invoke_model(modelId=self.embedding_model, body=body)["body"] for body in bodies]
+        return [json.load(answer)["embedding"] for answer in answers]
+
+    def free(self, client, text):
+        body = self._body(text, 1000).encode()
+        return None, client.count_tokens(modelId=self.model, input={"invokeModel": {"body": body}})["inputTokens"]

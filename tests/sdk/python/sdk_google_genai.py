@@ -68,6 +68,10 @@ class GoogleGenai(suite.Adapter):
         answer = client.models.embed_content(model=EMBEDDING_MODEL, contents=texts)
         return [embedding.values for embedding in answer.embeddings]
 
+    def free(self, client, text):
+        names = [model.name for model in client.models.list()]
+        return names, client.models.count_tokens(model=MODEL, contents=text).total_tokens
+
     def status(self, error):
         return error.code
 

@@ -1,4 +1,4 @@
-"""Mistral's SDK for Python."""
+"""Mistral's SDK for Python: chat and embeddings, and the responses."""
 
 import contextlib
 import importlib.metadata
@@ -67,8 +67,57 @@ class MistralAi(suite.Adapter):
         answer = client.embeddings.create(model=EMBEDDING_MODEL, inputs=texts)
         return [item.embedding for item in answer.data]
 
+    def free(self, client, text):
+        return [model.id for model in client.models.list().data], None
+
     def status(self, error):
         return error.status_code
 
     def detail(self, error):
         return json.loads(error.body)["loopers"]
+
+
+class Responses(MistralAi):
+    name = "mistralai-responses"
+    has_embeddings = False
+
+    def plain(self, client, text, max_tokens=None):
+        response = client.responses.create(model=MODEL, input=text, max_output_tokens=max_tokens or 1000)
+        parts = [part for item in response.output if item.type == "message" for part in item.content]
+        return "".join(part.text for part in parts), response.usage.output_tokens, response.status == "completed"
+
+    @contextlib.contextmanager
+    def stream(self, client, text, max_tokens=None):
+        with client.responses.create(
+            model=MODEL, input=text, max_output_tokens=max_tokens or 10000, stream=True
+        ) as events:
+            yield (self._read_event(event.data) for event in events)
+
+    @staticmethod
+    def _read_event(event):
+        if event.type == "response.output_text.delta":
+            return event.delta, None
+        if event.type in ("response.completed", "response.incomplete", "response.failed"):
+            usage = event.response.usage
+            return None, (usage.output_tokens if usage else None, event.type == "response.completed")
+        return None, None
+
+    def tool(self, client, text, streamed):
+        tool = {
+            "type": "function",
+            "name": suite.WEATHER["name"],
+            "description": suite.WEATHER["description"],
+            "parameters": suite.WEATHER["schema"],
+            "strict": False,
+        }
+        options = {"model": MODEL, "input": text, "tools": [tool], "max_output_tokens": 1000}
+        if not streamed:
+            output = client.responses.create(**options).output
+        else:
+            with client.responses.create(**options, stream=True) as events:
+                output = [event.data.item for event in events if event.data.type == "response.output_item.done"]
+        return next(item.name for item in output if item.type == "function_call")
+
+    def free(self, client, text):
+        names, _ = super().free(client, text)
+        return names, client.responses.count_input_tokens(model=MODEL, input=text).input_tokens

@@ -59,6 +59,10 @@ class Adapter:
         """The vectors."""
         raise NotImplementedError
 
+    def free(self, client, text):
+        """`(names of models, input tokens)` by the routes that cost nothing; None for what the API has not."""
+        raise NotImplementedError
+
     def detail(self, error):
         """The refusal's `loopers` object, or None where the API's shape has no place for it."""
         raise NotImplementedError
@@ -150,6 +154,16 @@ def embeddings(t):
     same(len(vectors), 2)
     assert all(isinstance(vector[0], float) for vector in vectors)
     assert t.world.at_rest(t.key)["spent"] > 0
+
+
+@scenario("--daily", "5")
+def free_routes(t):
+    models, tokens = t.sdk.free(t.client, "one two three four")
+    assert models is not None or tokens is not None, "nothing was asked for"
+    assert models is None or len(models) > 1, models
+    assert tokens is None or tokens >= 4, tokens
+    same(t.on_the_wire(), (models is not None) + (tokens is not None))
+    same(t.world.at_rest(t.key)["spent"], 0)
 
 
 @scenario("--daily", "0.000001")

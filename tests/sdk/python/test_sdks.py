@@ -3,7 +3,7 @@
 
     LOOPERS_BIN=target/debug/loopers .venv/bin/python tests/sdk/python/test_sdks.py [PART-OF-SDK/SCENARIO]
 
-The scenarios are in `suite.py`. `test_openai_sdk.py` has OpenAI's chat completions, and what is the same for all SDKs.
+The scenarios are in `suite.py`. `test_openai_sdk.py` has more of OpenAI's chat completions, and what is the same for all SDKs.
 """
 
 import os
@@ -18,12 +18,18 @@ import suite
 import world as w
 
 ADAPTERS = [
+    sdk_openai.Chat(),
     sdk_openai.Responses(),
     sdk_openai.Completions(),
+    sdk_openai.Azure(),
+    sdk_openai.AzureResponses(),
+    sdk_openai.AzureV1(),
     sdk_anthropic.Anthropic(),
     sdk_google_genai.GoogleGenai(),
     sdk_mistralai.MistralAi(),
+    sdk_mistralai.Responses(),
     sdk_boto3.Boto3(),
+    sdk_boto3.Invoke(),
     sdk_boto3.Signing(),
 ]
 

@@ -33,6 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONFIG_PROVIDER_KEY = "sk-test-from-config"
 CLIENT_PROVIDER_KEY = "sk-test-from-client"
 ADMIN_TOKEN = "admin-token-of-the-sdk-test"
+# Models behind deployments of Azure, which are named `my-MODEL`.
+AZURE_MODELS = ["gpt-4o-mini", "text-embedding-3-large"]
 # Each provider's path on the mock, and what its config needs beyond address and key.
 PROVIDERS = {
     "openai": ("", ""),
@@ -40,6 +42,7 @@ PROVIDERS = {
     "gemini": ("/gemini", ""),
     "mistral": ("/mistral", ""),
     "bedrock": ("/bedrock", ", region: us-east-1"),
+    "azure": ("/azure", f", deployments: {{ {', '.join(f'my-{model}: {model}' for model in AZURE_MODELS)} }}"),
 }
 START_SECONDS = 30
 SETTLE_SECONDS = 30

@@ -14,7 +14,9 @@ use super::super::flow::{App, Incoming, Order};
 use super::super::generate::{Plan, Wish};
 use super::super::invoice::Call;
 use super::super::order::{Sale, conditions, split_prompt};
+use super::super::prices::Provider;
 use super::super::read::{boolean, integer, json_tokens, parse_body, script_for, words};
+use super::super::script::Tier;
 use super::super::words::seed_of;
 use super::chat::{implicit_writes, tier_of};
 use super::shop::Shop;
@@ -131,7 +133,8 @@ pub fn order(app: &App, incoming: &Incoming, shop: &Shop) -> Result<Order, ApiEr
         return Err(ApiError::bad("background", None, "Background mode requires store=true."));
     }
     let limit = integer(&body, "max_output_tokens", 16, model.max_output)?;
-    let tier = script.tier.or(tier_of(&body)?).unwrap_or(app.auto_tier);
+    let own = if shop.provider == Provider::Mistral { Tier::Default } else { app.auto_tier };
+    let tier = script.tier.or(tier_of(&body)?).unwrap_or(own);
     let wish = Wish {
         choices: 1,
         limit: limit.unwrap_or(model.max_output),

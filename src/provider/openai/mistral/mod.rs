@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::json;
 
 use super::profile::{self, Api};
-use super::{CHAT, COMPLETIONS, EMBEDDINGS, answer, routes};
+use super::{CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, RESPONSES, answer, routes};
 use crate::provider::reader::{Events, Whole};
 use crate::provider::{
     AnswerHead, AnswerReader, Call, Ceiling, ErrorAnswer, ErrorReply, Outgoing, Provider, Reading, Reject, Request,
@@ -32,6 +32,8 @@ impl Provider for Mistral {
             (&Method::POST, "/chat/completions") => Some(CHAT),
             (&Method::POST, "/fim/completions") => Some(FIM),
             (&Method::POST, "/embeddings") => Some(EMBEDDINGS),
+            (&Method::POST, "/responses") => Some(RESPONSES),
+            (&Method::POST, "/responses/input_tokens") => Some(INPUT_TOKENS),
             (method, path) => routes::models(method, path),
         }
     }
@@ -42,6 +44,10 @@ impl Provider for Mistral {
     }
 
     fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {
+        if route == RESPONSES {
+            // An `error` event with an object of that name is none of the events that Mistral's SDKs know, and raises as well.
+            return super::answer(&profile::MISTRAL, route, call, head, ceiling);
+        }
         let meter = answer::Meter::new(&profile::MISTRAL, call, route == EMBEDDINGS, ceiling);
         let meter = meter.closing_with(closing_event);
         if head.is("text/event-stream") { Box::new(<Events<_>>::new(meter, true)) } else { Box::new(Whole::new(meter)) }

@@ -197,6 +197,8 @@ fn errors_have_mistrals_shape() {
 fn a13_only_the_known_routes_exist() {
     let route = |method: &Method, path: &str| Mistral.route(method, path, None).map(|route| route.label);
     assert_eq!(route(&Method::POST, "/v1/fim/completions"), Some("fim_completions"));
+    assert_eq!(route(&Method::POST, "/v1/responses"), Some("responses"));
+    assert!(Mistral.route(&Method::POST, "/v1/responses/input_tokens", None).is_some_and(|route| !route.metered));
     assert_eq!(route(&Method::GET, "/v1/models"), Some("models"));
     assert_eq!(route(&Method::GET, "/v1/models/mistral-large-latest"), Some("models"));
     assert_eq!(Mistral.route(&Method::POST, "/v1/chat/completions", Some("a=b")), None);
@@ -219,7 +221,8 @@ fn a13_only_the_known_routes_exist() {
         "/v1/batch/jobs",
         "/v1/files",
         "/v1/fine_tuning/jobs",
-        "/v1/responses",
+        "/v1/responses/resp_1",
+        "/v1/responses/compact",
         "/v1/completions",
         "/chat/completions",
         "/v1/chat/completions/",

@@ -117,7 +117,10 @@ impl Meter {
             match key.as_ref() {
                 "model" => self.bill.model(value),
                 "service_tier" => self.bill.tier(value),
-                "usage" if !value.is_null() => self.bill.report(usage::of_responses(value)),
+                "usage" if !value.is_null() => {
+                    self.bill.observed.odd_usage |= usage::has_unknown(value);
+                    self.bill.report(usage::of_responses(value));
+                }
                 "error" => self.bill.observed.error |= is_truthy(value),
                 "output" => {
                     for (at, item) in value.items().enumerate() {

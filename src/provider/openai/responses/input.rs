@@ -29,6 +29,8 @@ pub struct Input {
     pub is_opaque: bool,
     /// One asks for a cache breakpoint.
     pub has_breakpoint: bool,
+    /// Something is fetched from an address, or grows with other calls: it may be another input when the call is made.
+    pub may_change: bool,
 }
 
 /// Checks the input.
@@ -137,6 +139,8 @@ fn read_part(part: Value<'_>, path: &str, input: &mut Input) -> Result<(), Rejec
             "text" | "refusal" => value.as_str().is_some(),
             _ => true,
         };
+        let is_address = matches!(key.as_ref(), "image_url" | "file_url") && !value.is_null();
+        input.may_change |= is_address && !value.as_str().is_some_and(|url| url.starts_with("data:"));
         if key == "prompt_cache_breakpoint" {
             input.has_breakpoint |= !value.is_null();
         } else if !is_right || key != "type" && !fields.contains(&key.as_ref()) {

@@ -9,15 +9,28 @@ use bytes::Bytes;
 
 use self::input::Input;
 use self::tools::Tools;
-use super::fields;
 use super::messages::TOKENS_PER_MESSAGE;
 use super::params::{self, Beside, CLAMP_MIN, Change, StreamOptions};
 use super::profile::{Api, Model};
 use crate::pricing::{Terms, Tokenizer};
 use crate::provider::fields::{Rule, rule};
 use crate::provider::tokens::COUNTED_BYTES_MAX;
-use crate::provider::{Call, CallBody, Fee, Reject, reject};
-use crate::wire::json::{Document, Value};
+use crate::provider::{Call, CallBody, CountAsk, Fee, Reject, reject};
+use crate::wire::json::{self, Document, Value};
+
+/// The fields of a response that the route knows that counts its input.
+const COUNTED: [&str; 10] = [
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "tools",
+    "tool_choice",
+    "text",
+    "reasoning",
+    "parallel_tool_calls",
+    "truncation",
+];
 
 /// A request, read and checked.
 struct Response {
@@ -31,6 +44,8 @@ struct Response {
     /// Input tokens beside instructions and input.
     beside: u64,
     input_max: u64,
+    /// True when OpenAI's own count is that of the call.
+    is_counted: bool,
 }
 
 /// What the top-level fields say.
@@ -82,6 +97,8 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
         tokenizer: price.tokenizer.filter(|_| is_countable),
         beside: parts.beside.tokens(),
         input_max,
+        // What built-in tools find is not counted.
+        is_counted: api.profile.counts_input && calls.is_none() && !parts.input.may_change,
         document,
     };
     Ok(Call {
@@ -104,7 +121,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts::default();
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, fields::RESPONSES)? {
+        match rule(api.reading, key, &name, api.profile.responses)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}
@@ -143,6 +160,7 @@ fn field<'a>(parts: &mut Parts<'a>, name: &str, value: Value<'a>, api: &Api<'_>)
         }
         // The earlier conversation is billed as input, and is not in the body.
         "previous_response_id" | "conversation" => {
+            parts.input.may_change |= name == "conversation";
             parts.input.is_opaque = true;
             parts.has_input = true;
         }
@@ -202,6 +220,13 @@ impl CallBody for Response {
         let texts = ["instructions", "input"].into_iter().filter_map(|name| root.get(name));
         let counted = texts.fold(0, |sum: u64, value| sum.saturating_add(input::count(value, tokenizer)));
         Some(counted.saturating_add(self.beside).min(self.input_max))
+    }
+
+    fn count(&self, _path: &str) -> Option<CountAsk> {
+        let fields = self.document.root().fields().filter(|(name, _)| COUNTED.contains(&name.as_ref()));
+        let body = json::write_object(fields.map(|(name, value)| (name, value.raw())));
+        let path = "/v1/responses/input_tokens".to_string();
+        self.is_counted.then(|| CountAsk { path, body: body.into(), field: "input_tokens", slack: (0, 0) })
     }
 
     fn render(&self, output_limit: Option<u64>) -> Bytes {

@@ -1,7 +1,10 @@
-// Vercel's AI SDK with its own three providers. It does not throw what ends a stream: it hands out a part of type `error`.
+// Vercel's AI SDK with its own six providers. It does not throw what ends a stream: it hands out a part of type `error`.
 
+import { createAmazonBedrock } from '@ai-sdk/amazon-bedrock';
 import { createAnthropic } from '@ai-sdk/anthropic';
+import { createAzure } from '@ai-sdk/azure';
 import { createGoogleGenerativeAI } from '@ai-sdk/google';
+import { createMistral } from '@ai-sdk/mistral';
 import { createOpenAI } from '@ai-sdk/openai';
 import { embedMany, generateText, jsonSchema, streamText, tool } from 'ai';
 import { WEATHER } from '../suite.mjs';
@@ -81,5 +84,41 @@ export default [
       const provider = createGoogleGenerativeAI({ baseURL: `${base}/v1beta`, apiKey });
       return { model: provider('gemini-3.8-flash'), embedding: provider.embedding('gemini-embedding-001') };
     },
+  },
+  {
+    ...shared,
+    name: 'ai+azure',
+    provider: 'azure',
+    cutDaily: '0.001',
+    embed,
+    open(base, apiKey) {
+      const provider = createAzure({ baseURL: `${base}/openai`, apiKey });
+      return { model: provider('my-gpt-4o-mini'), embedding: provider.embedding('my-text-embedding-3-large') };
+    },
+  },
+  {
+    ...shared,
+    name: 'ai+mistral',
+    provider: 'mistral',
+    cutDaily: '0.003',
+    embed,
+    open(base, apiKey) {
+      const provider = createMistral({ baseURL: `${base}/v1`, apiKey });
+      return { model: provider('codestral-latest'), embedding: provider.embedding('mistral-embed') };
+    },
+    detail: (error) => JSON.parse(error.responseBody).loopers,
+  },
+  {
+    ...shared,
+    name: 'ai+bedrock',
+    provider: 'bedrock',
+    refusedStatus: 403,
+    embed,
+    open(baseURL, apiKey) {
+      const provider = createAmazonBedrock({ baseURL, apiKey, region: 'us-east-1' });
+      const embedding = provider.embedding('amazon.titan-embed-text-v2:0');
+      return { model: provider('amazon.nova-lite-v1:0'), embedding };
+    },
+    detail: (error) => JSON.parse(error.responseBody).loopers,
   },
 ];

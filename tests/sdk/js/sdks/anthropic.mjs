@@ -42,6 +42,12 @@ export default {
     return message.content.find((block) => block.type === 'tool_use').name;
   },
 
+  async free(client, text) {
+    const { model, messages } = ask(text);
+    const { input_tokens: tokens } = await client.messages.countTokens({ model, messages });
+    return { models: (await client.models.list()).data.map((found) => found.id), tokens };
+  },
+
   status: (error) => error.status,
   detail: (error) => error.error.error.loopers,
 };

@@ -50,6 +50,12 @@ export default {
     return embeddings.map((embedding) => embedding.values);
   },
 
+  async free(client, contents) {
+    const models = [];
+    for await (const found of await client.models.list()) models.push(found.name);
+    return { models, tokens: (await client.models.countTokens({ model: MODEL, contents })).totalTokens };
+  },
+
   status: (error) => error.status,
   // The SDK puts the body, as text, into the message.
   detail: (error) => JSON.parse(error.message.slice(error.message.indexOf('{'))).error.loopers,

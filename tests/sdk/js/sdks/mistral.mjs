@@ -50,6 +50,8 @@ export default {
     return (await client.embeddings.create({ model: 'mistral-embed', inputs })).data.map((item) => item.embedding);
   },
 
+  free: async (client) => ({ models: (await client.models.list()).data.map((found) => found.id) }),
+
   status: (error) => error.statusCode,
   detail: (error) => JSON.parse(error.body).loopers,
 };

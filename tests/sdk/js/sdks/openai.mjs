@@ -1,12 +1,10 @@
-// OpenAI's SDK for JavaScript: chat completions and embeddings, responses, legacy completions.
+// OpenAI's SDK for JavaScript: chat completions and embeddings, responses, legacy completions; with OpenAI and with Azure.
 
-import OpenAI from 'openai';
+import OpenAI, { AzureOpenAI } from 'openai';
 import { WEATHER } from '../suite.mjs';
 
-const MODEL = 'gpt-4o-mini';
 const COMPLETION_MODEL = 'gpt-3.5-turbo-instruct';
-const EMBEDDING_MODEL = 'text-embedding-3-small';
-const ask = (content) => ({ model: MODEL, messages: [{ role: 'user', content }] });
+const ask = (model, content) => ({ model, messages: [{ role: 'user', content }] });
 const tools = [
   { type: 'function', function: { name: WEATHER.name, description: WEATHER.description, parameters: WEATHER.schema } },
 ];
@@ -21,21 +19,27 @@ const shared = {
   open: (base, apiKey) => new OpenAI({ baseURL: `${base}/v1`, apiKey }),
   status: (error) => error.status,
   detail: (error) => error.error.loopers,
+
+  async free(client, input) {
+    const { input_tokens: tokens } = await client.responses.inputTokens.count({ model: 'gpt-4o-mini', input });
+    return { models: (await client.models.list()).data.map((found) => found.id), tokens };
+  },
 };
 
-const chat = {
+/** Chat completions with a model, or with the name of its deployment. */
+const chat = (name, model, embeddingModel) => ({
   ...shared,
-  name: 'openai',
+  name,
   cutDaily: '0.001',
 
   async plain(client, text) {
-    const { choices, usage } = await client.chat.completions.create(ask(text));
+    const { choices, usage } = await client.chat.completions.create(ask(model, text));
     const [{ message, finish_reason: reason }] = choices;
     return { text: message.content, tokens: usage.completion_tokens, natural: reason === 'stop' };
   },
 
   async *stream(client, text, { maxTokens, signal }) {
-    const asked = { ...ask(text), stream: true, stream_options: { include_usage: true }, max_tokens: maxTokens };
+    const asked = { ...ask(model, text), stream: true, stream_options: { include_usage: true }, max_tokens: maxTokens };
     let natural = false;
     for await (const { choices, usage } of await client.chat.completions.create(asked, { signal })) {
       if (choices[0]?.finish_reason) natural = choices[0].finish_reason === 'stop';
@@ -45,7 +49,7 @@ const chat = {
   },
 
   async tool(client, text, streamed) {
-    const asked = { ...ask(text), tools };
+    const asked = { ...ask(model, text), tools };
     const completion = streamed
       ? await client.chat.completions.stream(asked).finalChatCompletion()
       : await client.chat.completions.create(asked);
@@ -53,24 +57,24 @@ const chat = {
   },
 
   async embed(client, input) {
-    return (await client.embeddings.create({ model: EMBEDDING_MODEL, input })).data.map((item) => item.embedding);
+    return (await client.embeddings.create({ model: embeddingModel, input })).data.map((item) => item.embedding);
   },
-};
+});
 
-const respond = (input, maxTokens = 1000) => ({ model: MODEL, input, max_output_tokens: maxTokens });
+const respond = (model, input, maxTokens = 1000) => ({ model, input, max_output_tokens: maxTokens });
 
-const responses = {
+const responses = (name, model) => ({
   ...shared,
-  name: 'openai responses',
+  name,
   cutDaily: '0.001',
 
   async plain(client, text) {
-    const { output_text: found, usage, status } = await client.responses.create(respond(text));
+    const { output_text: found, usage, status } = await client.responses.create(respond(model, text));
     return { text: found, tokens: usage.output_tokens, natural: status === 'completed' };
   },
 
   async *stream(client, text, { maxTokens = 10_000, signal }) {
-    const events = await client.responses.create({ ...respond(text, maxTokens), stream: true }, { signal });
+    const events = await client.responses.create({ ...respond(model, text, maxTokens), stream: true }, { signal });
     for await (const { type, delta, response } of events) {
       yield { text: type === 'response.output_text.delta' ? delta : undefined };
       if (['response.completed', 'response.incomplete', 'response.failed'].includes(type)) {
@@ -81,13 +85,13 @@ const responses = {
 
   async tool(client, text, streamed) {
     const { name, description, schema: parameters } = WEATHER;
-    const asked = { ...respond(text), tools: [{ type: 'function', name, description, parameters, strict: false }] };
+    const asked = { ...respond(model, text), tools: [{ type: 'function', name, description, parameters, strict: false }] };
     const response = streamed
       ? await client.responses.stream(asked).finalResponse()
       : await client.responses.create(asked);
     return response.output.find((item) => item.type === 'function_call').name;
   },
-};
+});
 
 const complete = (prompt, maxTokens = 1000) => ({ model: COMPLETION_MODEL, prompt, max_tokens: maxTokens });
 
@@ -112,4 +116,24 @@ const completions = {
   },
 };
 
-export default [chat, responses, completions];
+/** Azure's free routes, and its client: the deployment is in the path. */
+const onAzure = {
+  provider: 'azure',
+  open: (endpoint, apiKey) => new AzureOpenAI({ endpoint, apiKey, apiVersion: '2025-04-01-preview' }),
+  free: async (client) => ({ models: (await client.models.list()).data.map((found) => found.id) }),
+};
+const azureChat = (name) => chat(name, 'my-gpt-4o-mini', 'my-text-embedding-3-large');
+
+export default [
+  chat('openai', 'gpt-4o-mini', 'text-embedding-3-small'),
+  responses('openai responses', 'gpt-4o-mini'),
+  completions,
+  { ...azureChat('openai azure'), ...onAzure },
+  { ...responses('openai azure responses', 'my-gpt-4o-mini'), ...onAzure },
+  // The plain client: the deployment is in the body.
+  {
+    ...azureChat('openai azure v1'),
+    ...onAzure,
+    open: (base, apiKey) => new OpenAI({ baseURL: `${base}/openai/v1`, apiKey }),
+  },
+];
