@@ -291,6 +291,22 @@ fn combinations_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn e51_a_rule_that_can_never_match_is_refused() {
+    for (text, start) in [
+        ("alerts: { thresholds: [50] }", "loopers.yaml:1: alerts.thresholds: can never have an effect"),
+        ("alerts: { webhooks: {}, tries: 3 }", "loopers.yaml:1: alerts.tries: can never have an effect"),
+        (
+            "alerts: { webhooks: { ops: { url: \"http://10.0.0.1/\" } }, thresholds: [50, 80, 50] }",
+            "loopers.yaml:1: alerts.thresholds: names one twice",
+        ),
+    ] {
+        let found = bad(text);
+        assert!(found.len() == 1 && found[0].starts_with(start), "{text}: {found:?}");
+    }
+    good("alerts: { webhooks: { ops: { url: \"http://10.0.0.1/\" } }, thresholds: [50, 80] }");
+}
+
+#[test]
 fn without_a_config_openai_and_a_local_file_hold() {
     let settings = defaults(&world).unwrap().settings;
     assert_eq!(settings.ledger.to_string(), "file:loopers.db");
