@@ -1,7 +1,7 @@
 //! How many clients are let in, before a byte of theirs is read, and what all of them together may take of memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pingora::protocols::Stream;
@@ -57,9 +57,12 @@ impl Files {
 
 /// The limit of open files of this process; `None` where it cannot be learned, or there is none.
 fn open_files() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    static ALLOWED: OnceLock<Option<usize>> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
+    })
 }
 
 /// Counts the clients that are in, and the bodies that are in memory for them.

@@ -191,7 +191,8 @@ async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
         let view = Arc::new(state.ledger.key_by_hash(&hash(number)).await.unwrap().unwrap());
         let amount = Money::from_nano(5);
         let hold = HoldId::random().unwrap();
-        let ask = Reserve { hold, view, session: None, least: amount, most: amount, ttl_ms: 60_000, note: "x/y".into() };
+        let ask =
+            Reserve { hold, view, session: None, least: amount, most: amount, ttl_ms: 60_000, note: "x/y".into() };
         assert!(matches!(state.ledger.reserve(&ask).await.unwrap(), Verdict::Held(_)));
     };
     let page = async || respond(&state, &Method::GET, "/metrics", &local(&[]), Bytes::new()).await.body().len();
@@ -211,7 +212,9 @@ async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
         make(number).await;
     }
     let (many, after) = (timed(MANY - 300).await, page().await);
-    println!("200 holds took {few:?} among 1,000 keys and {many:?} among {MANY}; the metrics {before} and {after} bytes");
+    println!(
+        "200 holds took {few:?} among 1,000 keys and {many:?} among {MANY}; the metrics {before} and {after} bytes"
+    );
     assert!(many < 50 * few.max(std::time::Duration::from_millis(20)), "{few:?} -> {many:?}");
     // Values have a few digits more at most.
     assert!(after < before + 500, "{before} -> {after} bytes");
