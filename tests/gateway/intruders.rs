@@ -99,7 +99,7 @@ async fn e50_expired_revoked_rotated_and_stopped_keys_do_not_go_on() {
     let world = World::new().redis().gateways(2).start().await;
     world.cli_ok(&["teams", "create", "--name", "crew", "--daily", "5"]);
     let member = world.key(&["--team", "crew"]);
-    let soon = (jiff::Timestamp::now() + Duration::from_secs(20)).to_string();
+    let soon = (jiff::Timestamp::now() + Duration::from_secs(45)).to_string();
     let brief = world.key(&["--daily", "1", "--expires", &soon]);
     let (rotated, revoked) = (world.key(&["--daily", "1"]), world.key(&["--daily", "1"]));
     let call = async |gateway: usize, secret: &str| {
