@@ -45,6 +45,10 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
     let config = cli.config.as_deref();
+    // Not for `exec`: what the user's own program leaves behind is the user's affair.
+    if !matches!(cli.command, Command::Exec(_)) {
+        crate::secret::keep_out_of_core_dumps();
+    }
     match &cli.command {
         Command::Serve => service::serve(config)?,
         Command::Check { json } => service::check(config, *json)?,

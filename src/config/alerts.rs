@@ -7,14 +7,25 @@ use super::file::Section;
 use super::settings::{AlertFormat, AlertSettings, WebhookSettings};
 use super::values::{self, World};
 
+/// What says when and how webhooks are called.
+const RULES: [&str; 4] = ["thresholds", "queue", "tries", "timeout_seconds"];
 /// Per cent of a limit.
 const THRESHOLDS: [u64; 3] = [50, 80, 100];
 
 pub(super) fn read(mut section: Section<'_>, world: &World<'_>) -> AlertSettings {
     let mut named = section.section("webhooks");
+    let nobody = named.names().is_empty();
     let webhooks = named.names().into_iter().filter_map(|name| webhook(&name, named.section(&name), world)).collect();
     named.close();
+    if nobody {
+        for rule in section.names().into_iter().filter(|name| RULES.contains(&name.as_str())) {
+            section.problem(&rule, "can never have an effect: there is no webhook that would be told");
+        }
+    }
     let thresholds = section.numbers("thresholds", &THRESHOLDS, 1..=1000);
+    if (1..thresholds.len()).any(|at| thresholds[..at].contains(&thresholds[at])) {
+        section.problem("thresholds", "names one twice: the second can never be reached first");
+    }
     let queue = section.number("queue", 1000, 1..=100_000);
     let tries = section.number("tries", 8, 1..=100);
     let timeout = Duration::from_secs(section.number("timeout_seconds", 10, 1..=120));

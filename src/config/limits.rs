@@ -38,11 +38,15 @@ limits! {
     body_bytes = 32 * MIB, KIB..=1024 * MIB;
     /// The largest request head: request line and all headers.
     header_bytes = 64 * KIB, KIB..=1023 * KIB;
+    /// Connections of clients that may be open at once; one more is answered 503 and closed. Fewer where the system allows fewer files.
+    connections = 20_000, 10..=10_000_000;
+    /// The longest time for a client to send a request's head, from its first byte.
+    head_seconds = 30, 1..=HOUR;
     /// The longest time for a client to send its request body.
     body_seconds = 60, 1..=HOUR;
-    /// The largest answer that is read as a whole before it is passed on.
-    answer_bytes = 64 * MIB, KIB..=1024 * MIB;
-    /// Bodies of all calls together that may be in memory at once.
+    /// The largest answer in one piece that is kept back until its cost can be written into its head; a larger one goes without.
+    answer_bytes = 4 * MIB, KIB..=1024 * MIB;
+    /// Bodies of all calls together that may be in memory at once: requests, and answers that are kept back.
     buffered_bytes = 512 * MIB, MIB..=1024 * 1024 * MIB;
     /// Calls that run at once; one more is answered 503.
     in_flight = 10_000, 1..=1_000_000;
@@ -50,6 +54,16 @@ limits! {
     call_seconds = HOUR, 10..=24 * HOUR;
     /// How long a stop waits for the calls that run.
     drain_seconds = 30, 0..=HOUR;
+    /// Requests without a valid key that an address (of IPv6, its /64 network) may send in a minute; further ones are answered 429.
+    auth_failures_per_minute = 300, 1..=1_000_000;
+    /// Addresses whose failures are counted at once. When there are more, failures of new ones are answered 429.
+    auth_addresses = 100_000, 100..=10_000_000;
+    /// How often one key may send the same request body, in the same session, in `loop_seconds`; 0: as often as it likes.
+    loop_repeats = 0, 0..=1_000_000;
+    /// The time in which repeated bodies are counted.
+    loop_seconds = 60, 1..=HOUR;
+    /// Bodies that are counted at once; those that find no room are not counted.
+    loop_bodies = 100_000, 100..=10_000_000;
     /// Keys whose place in the ledger is remembered.
     key_cache = 100_000, 1..=10_000_000;
     /// The longest wait for one answer of the ledger, in milliseconds.

@@ -101,7 +101,7 @@ fn every_problem_is_reported_at_once_with_its_line() {
         "loopers.yaml:13: providers.oponai.base_url: is missing",
         "loopers.yaml:15: limits.body_bytes: must be a whole number from 1024",
         "loopers.yaml:16: limits.in_flight: must be a whole number",
-        "loopers.yaml:17: limits.nope: unknown field; known here: answer_bytes, body_bytes",
+        "loopers.yaml:17: limits.nope: unknown field; known here: answer_bytes, auth_addresses",
         "loopers.yaml:18: headers.expose: must be true or false",
         "loopers.yaml:1: lissen: unknown field; did you mean `listen`?",
     ];
@@ -288,6 +288,22 @@ fn combinations_that_cannot_work_are_refused() {
         let found = bad(text);
         assert!(found[0].replace("yaml:1: listen", "yaml: listen").starts_with(start), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn e51_a_rule_that_can_never_match_is_refused() {
+    for (text, start) in [
+        ("alerts: { thresholds: [50] }", "loopers.yaml:1: alerts.thresholds: can never have an effect"),
+        ("alerts: { webhooks: {}, tries: 3 }", "loopers.yaml:1: alerts.tries: can never have an effect"),
+        (
+            "alerts: { webhooks: { ops: { url: \"http://10.0.0.1/\" } }, thresholds: [50, 80, 50] }",
+            "loopers.yaml:1: alerts.thresholds: names one twice",
+        ),
+    ] {
+        let found = bad(text);
+        assert!(found.len() == 1 && found[0].starts_with(start), "{text}: {found:?}");
+    }
+    good("alerts: { webhooks: { ops: { url: \"http://10.0.0.1/\" } }, thresholds: [50, 80] }");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::observe::metrics;
 use crate::pricing::PriceTable;
 use crate::secret::Secret;
 
-use ready::Readiness;
+pub use ready::Readiness;
 
 /// The largest body of an admin request.
 pub const BODY_BYTES_MOST: usize = 64 * 1024;

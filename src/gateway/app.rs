@@ -7,14 +7,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use pingora::connectors::http::Connector;
 
-use super::forward::Resolver;
+use super::attempts::Attempts;
+use super::counts::Counts;
+use super::door::{Door, Files};
 use super::refusal::Refusal;
 use super::reserver::Reserver;
+use super::resolver::Resolver;
 use super::running::Running;
 use super::settler::Settler;
 use super::trust::Trust;
 use crate::alerts::Notes;
 use crate::config::Settings;
+use crate::control::http::Readiness;
 use crate::ledger::{KeyView, Ledger};
 use crate::observe::metrics;
 use crate::secret::KeyHash;
@@ -43,8 +47,16 @@ pub struct App {
     pub counts: Connector,
     /// Requests being served.
     pub in_flight: AtomicUsize,
-    /// Bytes of request bodies in memory.
-    pub buffered: AtomicUsize,
+    /// How many clients are let in, and what they may take of memory.
+    pub door: Arc<Door>,
+    /// How the files that this process may open are divided.
+    pub files: Files,
+    /// Requests without a valid key, by address.
+    pub attempts: Attempts,
+    /// What the last readiness check of the data plane found: anybody may ask, the ledger is asked five times a second at most.
+    pub readiness: Readiness,
+    /// Request bodies that came lately, where loops are looked for.
+    pub bodies: Counts,
     /// Set at shutdown: nothing new is admitted.
     pub draining: Arc<AtomicBool>,
 }
@@ -53,6 +65,7 @@ impl App {
     /// A gateway over a ledger.
     pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
         let notes = Arc::new(Notes::default());
+        let files = Files::divided(&settings.limits);
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {
             keys: KeyCache::new(size(settings.limits.key_cache)),
@@ -64,7 +77,11 @@ impl App {
             trust: Trust::default(),
             counts: Connector::new(None),
             in_flight: AtomicUsize::new(0),
-            buffered: AtomicUsize::new(0),
+            door: Door::new(files.clients, &settings.limits),
+            files,
+            attempts: Attempts::default(),
+            readiness: Readiness::default(),
+            bodies: Counts::default(),
             draining: Arc::new(AtomicBool::new(false)),
             settings: ArcSwap::from_pointee(settings),
             ledger,
@@ -114,6 +131,14 @@ impl Permit {
         let before = of(app).fetch_add(amount, Ordering::AcqRel);
         let permit = Permit { counter: app.clone(), of, amount };
         (before.saturating_add(amount) <= max).then_some(permit)
+    }
+
+    /// Takes so many more, if no more than `max` are out then.
+    #[must_use]
+    pub fn grow(&mut self, more: usize, max: usize) -> bool {
+        let before = (self.of)(&self.counter).fetch_add(more, Ordering::AcqRel);
+        self.amount += more;
+        before.saturating_add(more) <= max
     }
 }
 

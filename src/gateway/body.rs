@@ -12,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
 use super::Ctx;
+use super::admit::Denied;
+use super::app::{Permit, size};
 use super::refusal::Refusal;
 use crate::config::ProviderSettings;
 use crate::provider::{Call, Provider, Reading, Request, Route};
@@ -19,22 +21,40 @@ use crate::provider::{Call, Provider, Reading, Request, Route};
 /// Pingora's retry buffer takes no more than this.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 
-/// Why there is no body.
-pub enum BodyError {
-    /// The client gets this answer.
-    Refused(Refusal),
-    /// The client left.
-    Gone(Box<pingora::Error>),
+/// Reads the whole body of a request, within its own limits and those of all bodies together.
+pub async fn read(session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
+    if session.get_header("content-encoding").is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(
+            415,
+            "unsupported_encoding",
+            "A compressed request body cannot be bounded.",
+            "Send it without Content-Encoding.",
+        )
+        .into());
+    }
+    let limits = &ctx.settings.limits;
+    let (max, patience) = (size(limits.body_bytes), Duration::from_secs(limits.body_seconds));
+    let length = declared_length(session)?;
+    let all_max = size(limits.buffered_bytes);
+    let permit = Permit::take(&ctx.app, |app| &app.door.buffered, 0, all_max).ok_or_else(no_room)?;
+    let mut room = Room { permit, all_max };
+    let body = read_whole(session, length, max, patience, &mut room).await?;
+    ctx.permits.push(room.permit);
+    Ok(body)
 }
 
-impl From<Refusal> for BodyError {
-    fn from(refusal: Refusal) -> Self {
-        BodyError::Refused(refusal)
-    }
+/// This body's share of the memory for all bodies: taken as its bytes come, so that a slow client has no more than it sent.
+struct Room {
+    permit: Permit,
+    all_max: usize,
+}
+
+fn no_room() -> Refusal {
+    Refusal::overloaded("limits.buffered_bytes")
 }
 
 /// The declared length of the body; `None` when it is chunked.
-pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
+fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     let Some(value) = session.get_header("content-length") else { return Ok(None) };
     let length =
         value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
@@ -42,12 +62,13 @@ pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
 }
 
 /// Reads the whole body, at most `max` bytes, in at most `patience`.
-pub async fn read_whole(
+async fn read_whole(
     session: &mut Session,
     length: Option<usize>,
     max: usize,
     patience: Duration,
-) -> Result<Bytes, BodyError> {
+    room: &mut Room,
+) -> Result<Bytes, Denied> {
     let too_large = || Refusal::too_large("request body", max, "limits.body_bytes");
     if length.is_some_and(|length| length > max) {
         return Err(too_large().into());
@@ -58,9 +79,9 @@ pub async fn read_whole(
     let expects =
         session.get_header("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects {
-        session.write_continue_response().await.map_err(|e| BodyError::Gone(e.into_down()))?;
+        session.write_continue_response().await.map_err(|e| Denied::Gone(e.into_down()))?;
     }
-    let body = match tokio::time::timeout(patience, read_pieces(session, length, max)).await {
+    let body = match tokio::time::timeout(patience, read_pieces(session, length, max, room)).await {
         Ok(body) => body?,
         Err(_) => return Err(Refusal::invalid("The request body did not arrive in time.").into()),
     };
@@ -70,18 +91,26 @@ pub async fn read_whole(
     Ok(body)
 }
 
-async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize) -> Result<Bytes, BodyError> {
-    let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
+async fn read_pieces(
+    session: &mut Session,
+    length: Option<usize>,
+    max: usize,
+    room: &mut Room,
+) -> Result<Bytes, Denied> {
+    let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(TAIL_BYTES_MAX));
     loop {
         match length {
             Some(length) if length.saturating_sub(body.len()) <= TAIL_BYTES_MAX => session.enable_retry_buffering(),
             _ => {}
         }
-        let Some(piece) = session.read_request_body().await.map_err(|e| BodyError::Gone(e.into_down()))? else {
+        let Some(piece) = session.read_request_body().await.map_err(|e| Denied::Gone(e.into_down()))? else {
             return Ok(body.freeze());
         };
         if body.len() + piece.len() > max {
             return Err(Refusal::too_large("request body", max, "limits.body_bytes").into());
+        }
+        if !room.permit.grow(piece.len(), room.all_max) {
+            return Err(no_room().into());
         }
         if body.is_empty() && length == Some(piece.len()) {
             // The usual small body, whole in one piece: no copy. The next read sees its end.
@@ -94,10 +123,10 @@ async fn read_pieces(session: &mut Session, length: Option<usize>, max: usize) -
 }
 
 /// A body without a declared length left nothing that Pingora would forward: put one byte there.
-async fn leave_something_to_forward(session: &mut Session) -> Result<(), BodyError> {
+async fn leave_something_to_forward(session: &mut Session) -> Result<(), Denied> {
     let head = session.req_header().clone();
     session.set_pipelined_prefix(BytesMut::from(&b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"[..]));
-    session.read_request().await.map_err(|e| BodyError::Gone(e.into_down()))?;
+    session.read_request().await.map_err(|e| Denied::Gone(e.into_down()))?;
     // The body reader must be set up from the substitute before the real head comes back.
     let _ = session.is_body_empty();
     *session.req_header_mut() = head;

@@ -25,26 +25,32 @@ use pingora::protocols::{
 };
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+use super::door::Door;
 use super::http2;
 use super::link::{ClientLink, HeadHold, lock};
 
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// The largest answer that is kept back until its cost is known; a larger one goes out without the cost header.
-const HEAD_HELD_BYTES_MAX: usize = 4 << 20;
 
-/// Finds the link of the connection that a request came on.
+/// The most memory that a connection keeps between two answers.
+const KEPT_IDLE_BYTES_MAX: usize = 64 << 10;
+
+/// A request's head is there: finds the link of the connection that it came on.
 pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
     let digest = session.as_downstream().digest()?.proxy_digest.as_ref()?;
-    digest.user_data.as_ref()?.downcast_ref::<Arc<ClientLink>>().cloned()
+    let link = digest.user_data.as_ref()?.downcast_ref::<Arc<ClientLink>>()?;
+    link.begin_call();
+    Some(link.clone())
 }
 
 /// Puts a [`ClientStream`] under every connection before the proxy sees it.
 pub struct Front<A> {
     /// The proxy.
     pub inner: Arc<A>,
+    /// How many clients come in, and what they may take.
+    pub door: Arc<Door>,
     /// The largest head of a request.
     pub head_bytes: u32,
 }
@@ -52,13 +58,17 @@ pub struct Front<A> {
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
     async fn process_new(self: &Arc<Self>, mut session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let Some(_inside) = self.door.enter() else {
+            self.door.turn_away(session).await;
+            return None;
+        };
         let (is_http2, read) = http2::opening(&mut session).await.ok()?;
         if is_http2 {
-            http2::serve(self.inner.clone(), session, read, self.head_bytes, shutdown).await;
+            http2::serve(self.inner.clone(), &self.door, session, read, self.head_bytes, shutdown).await;
             return None;
         }
         let socket = session.get_socket_digest();
-        self.inner.process_new(Box::new(ClientStream::new(session, read, socket)), shutdown).await
+        self.inner.process_new(Box::new(ClientStream::new(session, read, socket, self.door.clone())), shutdown).await
     }
 
     async fn cleanup(&self) {
@@ -79,17 +89,36 @@ pub struct ClientStream {
     kept: Vec<u8>,
     sent: usize,
     stall: Option<Pin<Box<Sleep>>>,
+    /// What clients may take, and how many bytes of it were taken for what is kept back.
+    door: Arc<Door>,
+    taken: usize,
+    /// When the head of a request began that is not there as a whole yet, and the end of the patience with it.
+    head_since: Option<Instant>,
+    head_late: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientStream {
     /// A connection of which `read` was read already, from a client at `socket`.
-    pub fn new(inner: Stream, read: Vec<u8>, socket: Option<Arc<SocketDigest>>) -> Self {
+    pub fn new(inner: Stream, read: Vec<u8>, socket: Option<Arc<SocketDigest>>, door: Arc<Door>) -> Self {
         let link = Arc::new(ClientLink::default());
         let user_data: Box<dyn Any + Send + Sync> = Box::new(link.clone());
         // A digest wants a response header; nobody reads this one.
         let (parts, ()) = http::Response::new(()).into_parts();
         let digest = Arc::new(ProxyDigest::new(Box::new(ResponseHeader::from(parts)), Some(user_data)));
-        ClientStream { inner, read, socket, link, digest, kept: Vec::new(), sent: 0, stall: None }
+        ClientStream {
+            inner,
+            read,
+            socket,
+            link,
+            digest,
+            kept: Vec::new(),
+            sent: 0,
+            stall: None,
+            door,
+            taken: 0,
+            head_since: None,
+            head_late: None,
+        }
     }
 
     /// The client left. True when the call must not notice.
@@ -130,12 +159,13 @@ impl ClientStream {
     fn keep(&mut self, buf: &[u8]) -> bool {
         let mut head = lock(&self.link.head);
         match &mut *head {
+            HeadHold::Holding(_) if self.door.keep(self.taken, buf.len()) => self.taken += buf.len(),
             // Too much to wait for the cost: it goes with the lines that are known.
-            HeadHold::Holding(lines) if self.kept.len() + buf.len() > HEAD_HELD_BYTES_MAX => {
+            HeadHold::Holding(lines) => {
                 let lines = std::mem::take(lines);
                 *head = HeadHold::Release(lines);
             }
-            HeadHold::Holding(_) | HeadHold::Release(_) => {}
+            HeadHold::Release(_) => {}
             HeadHold::Off | HeadHold::Replace(_) | HeadHold::Replaced => return false,
         }
         drop(head);
@@ -182,8 +212,13 @@ impl ClientStream {
                 sent => self.sent += sent,
             }
         }
+        // A connection that idles shall not keep the memory of its largest answer.
+        if self.kept.capacity() > KEPT_IDLE_BYTES_MAX {
+            self.kept = Vec::new();
+        }
         self.kept.clear();
         self.sent = 0;
+        self.door.give_back(std::mem::take(&mut self.taken));
         Poll::Ready(Ok(()))
     }
 
@@ -209,10 +244,15 @@ impl AsyncRead for ClientStream {
             return Poll::Pending;
         }
         if http2::give_back(&mut self.read, buf) {
+            self.head_goes_on(true);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.head_goes_on(buf.filled().len() > before);
+        if polled.is_pending() && self.head_is_late(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let ended = match &polled {
             Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
             Poll::Ready(Err(_)) => true,
@@ -232,6 +272,25 @@ impl AsyncRead for ClientStream {
 }
 
 impl ClientStream {
+    /// Bytes of a request came, or none. Outside a call they are those of the next request's head.
+    fn head_goes_on(&mut self, came: bool) {
+        if self.link.in_call() {
+            self.head_since = None;
+            self.head_late = None;
+        } else if came && self.head_since.is_none() {
+            self.head_since = Some(Instant::now());
+        }
+    }
+
+    /// True when the head of a request, of which a part came, is not there in time: a client that sends a byte now and then would
+    /// otherwise keep its connection for ever.
+    fn head_is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(since) = self.head_since else { return false };
+        let end = since + self.door.head_patience;
+        let late = self.head_late.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        late.as_mut().poll(cx).is_ready()
+    }
+
     fn remember_reader(&self, cx: &Context<'_>) {
         let mut reader = lock(&self.link.reader);
         match &*reader {
@@ -303,6 +362,12 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.door.give_back(self.taken);
     }
 }
 

@@ -1,11 +1,8 @@
 //! Where a call is sent, and what its head looks like there.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::HeaderName;
 use pingora::http::RequestHeader;
@@ -18,11 +15,6 @@ use super::intake::KEY_HEADERS;
 use crate::config::{OnDisconnect, ProviderSettings};
 use crate::provider::{Outgoing, Provider};
 use crate::secret::Secret;
-
-/// How long a name's addresses are used before they are looked up again.
-const DNS_FRESH: Duration = Duration::from_secs(30);
-/// How long a look-up may take.
-const DNS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Headers that never reach a provider: who the client is, how it got here, and what only concerns this hop.
 const DROPPED: [&str; 14] = [
@@ -41,55 +33,6 @@ const DROPPED: [&str; 14] = [
     "transfer-encoding",
     "content-encoding",
 ];
-
-/// Addresses of providers, looked up off the hot path and kept while they are fresh.
-#[derive(Default)]
-pub struct Resolver {
-    known: RwLock<HashMap<String, Arc<Addresses>>>,
-}
-
-struct Addresses {
-    list: Vec<SocketAddr>,
-    next: AtomicUsize,
-    at: Instant,
-}
-
-impl Addresses {
-    fn pick(&self) -> Option<SocketAddr> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.list.get(turn % self.list.len().max(1)).copied()
-    }
-}
-
-impl Resolver {
-    /// An address of `host`; the next one each time. The last good answer stays when a look-up fails.
-    pub async fn address(&self, host: &str, port: u16) -> Result<SocketAddr> {
-        if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return Ok(SocketAddr::new(ip, port));
-        }
-        let name = format!("{host}:{port}");
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some(addresses) = &known
-            && addresses.at.elapsed() < DNS_FRESH
-            && let Some(address) = addresses.pick()
-        {
-            return Ok(address);
-        }
-        let looked_up = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((host, port))).await;
-        let list: Vec<SocketAddr> = match looked_up {
-            Ok(Ok(list)) => list.collect(),
-            _ => Vec::new(),
-        };
-        let fresh = Arc::new(Addresses { list, next: AtomicUsize::new(0), at: Instant::now() });
-        let address = fresh.pick();
-        if address.is_some() {
-            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name, fresh);
-        }
-        address
-            .or_else(|| known.and_then(|addresses| addresses.pick()))
-            .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, format!("no address for {host}")))
-    }
-}
 
 /// Which of Pingora's pools a provider's connections go to: Pingora does not tell certificate authorities or protocols apart.
 fn pool(provider: &ProviderSettings) -> u64 {
@@ -184,17 +127,4 @@ pub fn rewrite_head(
         None => drop(head.remove_header("content-length")),
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_address_needs_no_lookup_and_an_unknown_name_is_an_error() {
-        let resolver = Resolver::default();
-        assert_eq!(resolver.address("127.0.0.1", 1).await.unwrap().to_string(), "127.0.0.1:1");
-        assert_eq!(resolver.address("[::1]", 1).await.unwrap().to_string(), "[::1]:1");
-        assert!(resolver.address("no-such-host.invalid", 443).await.is_err());
-    }
 }

@@ -1,7 +1,6 @@
 //! What the gateway answers by itself on the data plane: health, readiness, a key's own budgets; and what no request's head may be.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Version};
@@ -12,14 +11,11 @@ use serde_json::{Value, json};
 
 use super::app::{App, size};
 use super::refusal::Refusal;
-use super::{admit, intake};
+use super::{admit, attempts, intake};
 use crate::clock::rfc3339;
 use crate::config::Settings;
 use crate::ledger::{LedgerError, NodeStatus, SessionStatus, WindowStatus};
 use crate::money::Money;
-
-/// How long the readiness check waits for the ledger.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Checks a request's head, and returns its target as it came.
 pub fn sane_head(session: &Session, settings: &Settings) -> Result<String, Refusal> {
@@ -64,7 +60,7 @@ pub async fn answers(session: &mut Session, app: &Arc<App>, settings: &Settings,
     let (status, body) = match path {
         "/healthz" => (200, json!({ "status": "alive" })),
         "/readyz" => readiness(app).await,
-        "/loopers/v1/budget" => match budget(session, app, target).await {
+        "/loopers/v1/budget" => match budget(session, app, settings, target).await {
             Ok(body) => (200, body),
             Err(refusal) => {
                 refusal.write(session, None, None, "-").await?;
@@ -73,7 +69,6 @@ pub async fn answers(session: &mut Session, app: &Arc<App>, settings: &Settings,
         },
         _ => return Ok(false),
     };
-    let _ = settings;
     write_json(session, status, &body).await?;
     Ok(true)
 }
@@ -93,18 +88,17 @@ async fn readiness(app: &Arc<App>) -> (u16, Value) {
     if app.is_draining() {
         return (503, json!({ "status": "draining" }));
     }
-    match tokio::time::timeout(PROBE_TIMEOUT, app.ledger.probe()).await {
-        Ok(Ok(())) => (200, json!({ "status": "ready" })),
-        Ok(Err(error)) => (503, json!({ "status": "not ready", "reason": error.to_string() })),
-        Err(_) => (503, json!({ "status": "not ready", "reason": "the ledger did not answer in time" })),
+    match app.readiness.check(&app.ledger).await {
+        Ok(()) => (200, json!({ "status": "ready" })),
+        Err(reason) => (503, json!({ "status": "not ready", "reason": reason })),
     }
 }
 
 /// The budgets that a key's calls are taken from.
-async fn budget(session: &Session, app: &Arc<App>, target: &str) -> Result<Value, Refusal> {
+async fn budget(session: &Session, app: &Arc<App>, settings: &Settings, target: &str) -> Result<Value, Refusal> {
     let headers = &session.req_header().headers;
     let target = intake::target(target).ok_or_else(Refusal::unknown_route)?;
-    let credentials = intake::credentials(headers, &target)?;
+    let (credentials, _) = attempts::authenticate(session, app, settings, &target).await?;
     let view = admit::fresh_view(app, &credentials.key).await?;
     let down = |error: LedgerError| Refusal::from_ledger_error(&error);
     let mut levels = Vec::new();

@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::client::ClientStream;
+use super::door::Door;
 
 /// What an HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -74,16 +75,22 @@ pub async fn opening(stream: &mut Stream) -> io::Result<(bool, Vec<u8>)> {
 }
 
 /// Serves an HTTP/2 connection whose first bytes were read already.
-pub async fn serve<A>(app: Arc<A>, stream: Stream, read: Vec<u8>, head_bytes: u32, shutdown: &ShutdownWatch)
-where
+pub async fn serve<A>(
+    app: Arc<A>,
+    door: &Arc<Door>,
+    stream: Stream,
+    read: Vec<u8>,
+    head_bytes: u32,
+    shutdown: &ShutdownWatch,
+) where
     A: ServerApp + Send + Sync + 'static,
 {
     let socket = stream.get_socket_digest();
     let open = Arc::new(AtomicUsize::new(0));
     let service = service_fn(|request| {
         let guard = OpenStream::new(open.clone());
-        let (app, socket, shutdown) = (app.clone(), socket.clone(), shutdown.clone());
-        async move { forward(app, socket, shutdown, guard, request).await }
+        let (app, door, socket, shutdown) = (app.clone(), door.clone(), socket.clone(), shutdown.clone());
+        async move { forward(app, door, socket, shutdown, guard, request).await }
     });
     let io = TokioIo::new(Rewound { read, inner: stream });
     let serving = http2::Builder::new(TokioExecutor::new())
@@ -148,6 +155,7 @@ impl Drop for OpenStream {
 /// the pipe: the proxy sees a client that hung up.
 async fn forward<A>(
     app: Arc<A>,
+    door: Arc<Door>,
     socket: Option<Arc<SocketDigest>>,
     shutdown: ShutdownWatch,
     open: OpenStream,
@@ -164,7 +172,7 @@ where
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     // Not tied to this future: the proxy settles its call also when the client is gone.
     tokio::spawn(async move {
-        let client = ClientStream::new(Box::new(theirs), Vec::new(), socket);
+        let client = ClientStream::new(Box::new(theirs), Vec::new(), socket, door);
         app.process_new(Box::new(client), &shutdown).await;
     });
     let (mut sender, pipe) = http1::handshake(TokioIo::new(ours)).await?;

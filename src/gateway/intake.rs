@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use pingora::proxy::Session;
 
 use super::refusal::Refusal;
 use crate::control::ops::model_matches;
@@ -64,6 +65,11 @@ pub fn target(raw: &str) -> Option<Target<'_>> {
 /// The text up to the next slash, and the rest from that slash on.
 fn split_segment(text: &str) -> (&str, &str) {
     text.split_at(text.find('/').unwrap_or(text.len()))
+}
+
+/// The address of the client's connection.
+pub fn client_ip(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
 }
 
 /// Who sends a request.
@@ -190,6 +196,11 @@ pub fn session_headers(headers: &HeaderMap) -> Result<SessionHeaders, Refusal> {
 }
 
 impl SessionHeaders {
+    /// The session that the request names.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The session under a key's policy: the one named, or the shared one where anything limits sessions.
     pub fn ask(&self, policy: &Policy) -> Option<SessionAsk> {
         let budget = least(self.budget, policy.session_budget);

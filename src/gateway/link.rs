@@ -17,6 +17,8 @@ pub struct ClientLink {
     pub(super) gone: AtomicBool,
     /// A write had to wait in this call: the provider may have sent more than was read of it.
     pub(super) waited: AtomicBool,
+    /// A request's head is there, and its call has not ended.
+    in_call: AtomicBool,
     /// The call must end now, whatever it waits for.
     pub(super) aborted: AtomicBool,
     pub(super) reader: Mutex<Option<Waker>>,
@@ -59,8 +61,19 @@ impl ClientLink {
         self.surviving.store(true, Ordering::Release);
     }
 
+    /// The head of a request is there.
+    pub fn begin_call(&self) {
+        self.in_call.store(true, Ordering::Release);
+    }
+
+    /// True from the end of a request's head to the end of its call.
+    pub(super) fn in_call(&self) -> bool {
+        self.in_call.load(Ordering::Acquire)
+    }
+
     /// The call has ended: the connection behaves as usual again.
     pub fn end_call(&self) {
+        self.in_call.store(false, Ordering::Release);
         self.surviving.store(false, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
         self.waited.store(false, Ordering::Release);

@@ -9,9 +9,12 @@ pub mod admit;
 pub mod answer;
 pub mod app;
 pub mod around;
+mod attempts;
 mod body;
 mod client;
 mod count;
+mod counts;
+mod door;
 mod ending;
 mod forward;
 mod health;
@@ -20,9 +23,11 @@ mod http2;
 pub mod intake;
 pub mod keeper;
 mod link;
+mod loops;
 mod refusal;
 mod reload;
 mod reserver;
+mod resolver;
 pub mod running;
 mod serve;
 pub mod settler;
@@ -178,7 +183,7 @@ impl ProxyHttp for Gateway {
                 ctx.refused = Some(refusal.code);
                 metrics::refusal(refusal.code);
                 // What was not read of the body would have to be read before the connection serves again.
-                if matches!(refusal.status, 401 | 404 | 413 | 415) {
+                if matches!(refusal.status, 401 | 404 | 413 | 415 | 429) || refusal.code == "overloaded" {
                     session.set_keepalive(None);
                 }
                 refusal.write(session, ctx.provider, ctx.route, &ctx.request_id).await?;
@@ -409,8 +414,7 @@ impl Gateway {
         let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;
         let configured = settings.providers.get(target.provider);
         ctx.goes_to(target.provider, configured);
-        let credentials = intake::credentials(&session.req_header().headers, &target)?;
-        let view = admit::key_view(&app, &credentials.key).await?;
+        let (credentials, view) = attempts::authenticate(session, &app, &settings, &target).await?;
         let (Some(provider), Some(provider_settings)) = (ctx.provider, configured) else {
             return Err(Refusal::unknown_route().into());
         };
@@ -418,7 +422,7 @@ impl Gateway {
             .route(&session.req_header().method, target.path, target.query.as_deref())
             .ok_or_else(Refusal::unknown_route)?;
         ctx.route = Some(route);
-        let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let client = intake::client_ip(session);
         let name = &provider_settings.name;
         intake::admits(&view.key.policy, name, client)?;
         let provider_key =
@@ -439,9 +443,10 @@ impl Gateway {
             link: ctx.link.clone(),
             counter: Some(counter),
         };
-        let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
+        let body = if route.body { Some(body::read(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
+            loops::check(&app, &settings, &credentials.key, run.id(), body.as_deref().unwrap_or_default())?;
             let call =
                 body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
             intake::admits_model(&view.key.policy, name, &call.model)?;
@@ -462,34 +467,5 @@ impl Gateway {
         }
         ctx.outbound = Some(outbound);
         Ok(Next::Forward)
-    }
-
-    /// Reads the whole body of a request.
-    async fn read_body(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
-        let limits = &ctx.settings.limits;
-        if session
-            .get_header("content-encoding")
-            .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            return Err(Refusal::new(
-                415,
-                "unsupported_encoding",
-                "A compressed request body cannot be bounded.",
-                "Send it without Content-Encoding.",
-            )
-            .into());
-        }
-        let length = body::declared_length(session)?;
-        let max = size(limits.body_bytes);
-        let budget = length.unwrap_or(max).min(max);
-        let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
-            .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
-        ctx.permits.push(permit);
-        let patience = Duration::from_secs(limits.body_seconds);
-        match body::read_whole(session, length, max, patience).await {
-            Ok(bytes) => Ok(bytes),
-            Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
-            Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
-        }
     }
 }

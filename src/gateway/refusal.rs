@@ -62,6 +62,28 @@ impl Refusal {
         )
     }
 
+    /// More requests without a valid key came from one address than the config admits.
+    pub fn too_many_failures() -> Self {
+        Refusal::new(
+            429,
+            "rate_limited",
+            "Too many requests without a valid Loopers key came from this address.",
+            "Send a key made by `loopers keys create`: a valid one is admitted at once.",
+        )
+    }
+
+    /// A key sent the same body again and again.
+    pub fn loop_detected(repeats: u64, seconds: u64) -> Self {
+        Refusal::new(
+            429,
+            "loop_detected",
+            format!(
+                "This key sent the same request more than {repeats} times in {seconds} seconds: it may run in a circle."
+            ),
+            "Change the request, name another X-Loopers-Session-ID, or raise limits.loop_repeats in loopers.yaml.",
+        )
+    }
+
     /// A path, or a method on it, that is not proxied.
     pub fn unknown_route() -> Self {
         Refusal::new(

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::app::App;
+use super::app::{App, size};
 use crate::config::Settings;
 use crate::observe::metrics;
 use crate::pricing::PriceTable;
@@ -85,6 +86,7 @@ fn take(app: &Arc<App>, prices: &ArcSwap<PriceTable>, source: &Source) {
         fresh.prices.iter().count(),
         fresh.prices.version()
     );
+    app.door.buffered_max.store(size(fresh.limits.buffered_bytes), Ordering::Relaxed);
     app.settings.store(Arc::new(fresh));
     metrics::config_reload("taken");
 }
@@ -103,6 +105,9 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("time_zone", old.time_zone != new.time_zone),
         ("tls", old.tls != new.tls),
         ("alerts", old.alerts != new.alerts),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("limits.head_seconds", old.limits.head_seconds != new.limits.head_seconds),
+        ("limits.answer_bytes", old.limits.answer_bytes != new.limits.answer_bytes),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
         ("state", old.state != new.state),

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep};
 use super::Gateway;
 use super::app::App;
 use super::client::Front;
+use super::door::Files;
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
@@ -70,7 +71,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
     core.spawn(reload::watch(app.clone(), prices.clone(), source));
 
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings, app.files));
     server.bootstrap();
     let gateway = front(&app, server.configuration.clone());
     let mut data = Service::new(String::from("gateway"), gateway);
@@ -114,14 +115,14 @@ where
     });
 }
 
-fn server_conf(settings: &Settings) -> ServerConf {
+fn server_conf(settings: &Settings, files: Files) -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         // Only if the drainer hangs: it ends the process before.
         grace_period_seconds: Some(settings.limits.drain_seconds + 2 * LAST_SETTLEMENTS.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
-        upstream_keepalive_pool_size: 512,
+        upstream_keepalive_pool_size: files.idle_upstream,
         ..ServerConf::default()
     }
 }
@@ -131,7 +132,7 @@ fn front(app: &Arc<App>, conf: Arc<ServerConf>) -> Front<HttpProxy<Gateway>> {
     let mut proxy = HttpProxy::new(Gateway::new(app.clone()), conf);
     proxy.handle_init_modules();
     let head_bytes = u32::try_from(app.settings.load().limits.header_bytes).unwrap_or(u32::MAX);
-    Front { inner: Arc::new(proxy), head_bytes }
+    Front { inner: Arc::new(proxy), door: app.door.clone(), head_bytes }
 }
 
 fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
@@ -283,7 +284,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = App::new(settings, ledger.clone());
-    let conf = Arc::new(server_conf(&app.settings.load()));
+    let conf = Arc::new(server_conf(&app.settings.load(), app.files));
     let front = Arc::new(front(&app, conf));
     let (shutdown, watch) = watch::channel(false);
     let tasks = vec![

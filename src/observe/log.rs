@@ -10,6 +10,9 @@ use crate::clock::{Clock, rfc3339};
 /// The variable that sets what is logged: `error`, `warn`, `info` (the default), `debug`, or per module.
 pub const VARIABLE: &str = "LOOPERS_LOG";
 
+/// Libraries that are never heard, whatever `LOOPERS_LOG` says: they log whole heads and frames of requests, and keys travel in heads.
+const UNSAID: [&str; 7] = ["pingora", "rustls", "h2", "hyper", "redis", "aws_sigv4", "tokio_util"];
+
 /// Sets up the log of this process. A second call changes nothing.
 pub fn init() {
     init_from("info");
@@ -22,13 +25,14 @@ pub fn init_quiet() {
 
 fn init_from(default: &str) {
     let mut builder = Builder::from_env(Env::new().filter_or(VARIABLE, default));
-    if std::env::var_os(VARIABLE).is_none() {
-        // The proxy framework logs whole request heads on some errors, and keys travel in heads.
-        for module in ["pingora_core", "pingora_proxy", "pingora", "pingora_http", "rustls", "h2"] {
-            builder.filter_module(module, LevelFilter::Off);
-        }
+    for library in UNSAID {
+        builder.filter_module(library, LevelFilter::Off);
     }
     builder.format(|out, record| {
+        // A longer path in `LOOPERS_LOG` would win over the filter.
+        if UNSAID.iter().any(|library| record.target().starts_with(library)) {
+            return Ok(());
+        }
         let now = rfc3339(Clock::System.now());
         writeln!(out, "{now} {:5} {}", record.level(), record.args())
     });

@@ -68,7 +68,7 @@ async fn spender(world: &World) -> Key {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cluster_slot_down() {
+async fn d38_cluster_slot_down() {
     let mut cluster = Cluster::start().await;
     let world = cluster.world().await;
     let key = spender(&world).await;
@@ -82,7 +82,7 @@ async fn cluster_slot_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cluster_slot_moving() {
+async fn d38_cluster_slot_moving() {
     let cluster = Cluster::start().await;
     let world = cluster.world().await;
     let key = spender(&world).await;

@@ -39,7 +39,7 @@ async fn assert_rebuilt(lab: &Lab, key: &Key, spent: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flushall() {
+async fn d38_flushall() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     let spent = lab.world.charged().await;
@@ -49,7 +49,7 @@ async fn flushall() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flushall_under_running_streams() {
+async fn d38_flushall_under_running_streams() {
     let mut lab = Lab::new(1).await;
     let key = lab.key().await;
     let mut lives = Vec::new();
@@ -76,7 +76,7 @@ async fn assert_blocked_still(lab: &mut Lab, key: &Key) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarted_empty() {
+async fn d38_restarted_empty() {
     let redis = Redis::start(&[]).await;
     let mut lab = Lab::on(redis, |world| world.gateways(2)).await;
     let key = lab.key().await;
@@ -89,7 +89,7 @@ async fn restarted_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarted_from_an_older_dump() {
+async fn d38_restarted_from_an_older_dump() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     let (files, dump) = (lab.redis.dir.path().join("appendonlydir"), lab.redis.dir.path().join("older"));
@@ -111,7 +111,7 @@ async fn restarted_from_an_older_dump() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failover_that_lost_the_last_second() {
+async fn d38_failover_that_lost_the_last_second() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", lab.redis.port)]).await;
@@ -135,7 +135,7 @@ async fn failover_that_lost_the_last_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_evicted_behind_the_gateways_back() {
+async fn d39_keys_evicted_behind_the_gateways_back() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     let spent = lab.world.charged().await;
@@ -154,7 +154,7 @@ async fn keys_evicted_behind_the_gateways_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn emptied_while_no_gateway_ran() {
+async fn d38_emptied_while_no_gateway_ran() {
     let mut lab = Lab::new(1).await;
     let key = lab.key().await;
     let spent = lab.world.charged().await;
@@ -170,7 +170,7 @@ async fn emptied_while_no_gateway_ran() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_books_that_an_operator_accepts() {
+async fn d38_lost_books_that_an_operator_accepts() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     lab.redis.tell("FLUSHALL");
@@ -193,7 +193,7 @@ async fn lost_books_that_an_operator_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revoked_key_does_not_come_back_with_older_books() {
+async fn d38_a_revoked_key_does_not_come_back_with_older_books() {
     let mut lab = Lab::new(1).await;
     let key = lab.key().await;
     let (files, dump) = (lab.redis.dir.path().join("appendonlydir"), lab.redis.dir.path().join("older"));

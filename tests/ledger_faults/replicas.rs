@@ -13,7 +13,7 @@ async fn replica_of(master: u16) -> Redis {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_few_replicas() {
+async fn d38_too_few_replicas() {
     let redis = Redis::durable().await;
     let mut replica = replica_of(redis.port).await;
     let lab = Lab::on(redis, |world| world.limit("ledger_wait_replicas", 1).limit("ledger_ms", 2_000)).await;
@@ -31,7 +31,7 @@ async fn too_few_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failover_after_confirmed_holds_loses_nothing() {
+async fn d38_failover_after_confirmed_holds_loses_nothing() {
     let redis = Redis::durable().await;
     let replica = replica_of(redis.port).await;
     let mut lab = Lab::on(redis, |world| world.limit("ledger_wait_replicas", 1).limit("ledger_ms", 5_000)).await;

@@ -6,7 +6,7 @@ use super::lab::{Lab, Redis};
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_stopped() {
+async fn d38_redis_stopped() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     lab.redis.stop().await;
@@ -17,7 +17,7 @@ async fn redis_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_under_running_streams() {
+async fn d38_redis_killed_under_running_streams() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     let mut lives = Vec::new();
@@ -38,7 +38,7 @@ async fn redis_killed_under_running_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_frozen() {
+async fn d38_redis_frozen() {
     let mut lab = Lab::new(2).await;
     let key = lab.key().await;
     lab.redis.process().signal("STOP");
@@ -48,7 +48,7 @@ async fn redis_frozen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_slow_by_two_seconds() {
+async fn d38_redis_slow_by_two_seconds() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     lab.wire.delay(Duration::from_secs(2));
@@ -58,7 +58,7 @@ async fn redis_slow_by_two_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_resets_connections_in_mid_reply() {
+async fn d38_redis_resets_connections_in_mid_reply() {
     let lab = Lab::new(2).await;
     let key = lab.key().await;
     lab.wire.reset(true);
@@ -68,7 +68,7 @@ async fn redis_resets_connections_in_mid_reply() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_password() {
+async fn d38_wrong_password() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     lab.redis.tell("CONFIG SET requirepass hunter-two");
@@ -79,7 +79,7 @@ async fn wrong_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn read_only_replica() {
+async fn d38_read_only_replica() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     lab.redis.tell("REPLICAOF 127.0.0.1 1");
@@ -89,7 +89,7 @@ async fn read_only_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_of_memory() {
+async fn d38_out_of_memory() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     let mut live = lab.world.live(&key, &streamed("tokens=60;rate=100;leave=stop")).await;
@@ -103,7 +103,7 @@ async fn out_of_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn script_flush_costs_no_call() {
+async fn d38_script_flush_costs_no_call() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     for _ in 0..5 {
@@ -114,7 +114,7 @@ async fn script_flush_costs_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn script_loading_forbidden() {
+async fn d38_script_loading_forbidden() {
     let lab = Lab::new(1).await;
     let key = lab.key().await;
     lab.redis.tell("ACL SETUSER default -eval -script|load");
@@ -125,7 +125,7 @@ async fn script_loading_forbidden() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn evicting_policy_refuses_the_start() {
+async fn d39_evicting_policy_refuses_the_start() {
     let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let dir = tempfile::tempdir().expect("a directory");
     let config = dir.path().join("loopers.yaml");
@@ -143,7 +143,7 @@ async fn evicting_policy_refuses_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn evicting_policy_set_while_it_runs() {
+async fn d39_evicting_policy_set_while_it_runs() {
     let lab = Lab::new(2).await;
     let key = lab.key().await;
     lab.redis.tell("CONFIG SET maxmemory-policy allkeys-lru");
@@ -162,7 +162,7 @@ async fn evicting_policy_set_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn started_without_redis() {
+async fn d38_started_without_redis() {
     let mut lab = Lab::new(1).await;
     let key = lab.key().await;
     lab.world.gateways[0].process.kill();

@@ -12,7 +12,7 @@ const REMEMBERED: Duration = Duration::from_millis(200);
 
 /// What the last probe found.
 #[derive(Default)]
-pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
+pub struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
 
 impl Readiness {
     /// The answer of a probe that is at most 200 ms old; requests that come at the same time share one.

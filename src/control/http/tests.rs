@@ -161,3 +161,69 @@ async fn every_operation_has_its_route() {
         assert_eq!(sent.0, status, "{method} {path} {body}: {}", sent.1);
     }
 }
+
+/// Keys that a gateway of a large company has.
+const MANY: u64 = 100_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
+    use crate::ledger::{HoldId, KeyRecord, Policy, Reserve, State, Verdict};
+    use crate::money::Money;
+    use crate::secret::KeyHash;
+
+    let state = state(Some(TOKEN), "127.0.0.1:9090");
+    let hash = |number: u64| KeyHash::of(&format!("lp-{number:043}")).unwrap();
+    let make = async |number: u64| {
+        let record = KeyRecord {
+            id: format!("k_{number:016x}").as_str().into(),
+            name: format!("key {number}"),
+            hash: hash(number).hex(),
+            team: None,
+            created_at: 1_795_000_000_000,
+            expires_at: None,
+            state: State::Active,
+            limits: Default::default(),
+            policy: Policy::default(),
+        };
+        state.ledger.create_key(&record).await.unwrap();
+    };
+    let take = async |number: u64| {
+        let view = Arc::new(state.ledger.key_by_hash(&hash(number)).await.unwrap().unwrap());
+        let amount = Money::from_nano(5);
+        let hold = HoldId::random().unwrap();
+        let ask =
+            Reserve { hold, view, session: None, least: amount, most: amount, ttl_ms: 60_000, note: "x/y".into() };
+        assert!(matches!(state.ledger.reserve(&ask).await.unwrap(), Verdict::Held(_)));
+    };
+    make(0).await;
+    let timed = async |from: u64| {
+        let started = std::time::Instant::now();
+        for number in from..from + 200 {
+            take(number % MANY).await;
+        }
+        started.elapsed()
+    };
+    for number in 1..1000 {
+        make(number).await;
+    }
+    let few = timed(0).await;
+    for number in 1000..MANY {
+        make(number).await;
+    }
+    let many = timed(MANY - 300).await;
+    println!(
+        "200 holds took {few:?} among 1,000 keys and {many:?} among {MANY}; the metrics {before} and {after} bytes"
+    );
+    assert!(many < 50 * few.max(std::time::Duration::from_millis(20)), "{few:?} -> {many:?}");
+    // Other tests of this process have series too, but none of a key.
+    let page = respond(&state, &Method::GET, "/metrics", &local(&[]), Bytes::new()).await;
+    let page = String::from_utf8_lossy(page.body()).into_owned();
+    assert!(page.len() < 64 * 1024 && !page.contains("k_00000") && !page.contains("key 65534"), "{} bytes", page.len());
+    // By id, one key is one small step; the list of all is one answer.
+    let (status, one) = send(&state, "GET", "/admin/v1/keys/k_000000000000fffe", &local(&[]), "").await;
+    assert_eq!((status, one["name"].as_str()), (200, Some("key 65534")), "{one}");
+    let (status, all) = send(&state, "GET", "/admin/v1/keys", &local(&[]), "").await;
+    assert_eq!(status, 200);
+    let listed = all.as_array().or_else(|| all["keys"].as_array()).map_or(0, Vec::len);
+    assert_eq!(listed as u64, MANY);
+}

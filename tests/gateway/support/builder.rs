@@ -23,6 +23,7 @@ pub struct Builder {
     pub(super) mock_args: Vec<String>,
     pub(super) ledger: Option<String>,
     pub(super) failpoints: bool,
+    pub(super) under: Vec<String>,
 }
 
 impl Builder {
@@ -91,6 +92,12 @@ impl Builder {
     pub fn ledger(mut self, url: &str) -> Builder {
         self.ledger = Some(url.into());
         self.redis()
+    }
+
+    /// Runs the gateways under another program, e.g. `prlimit --nofile=256`.
+    pub fn under(mut self, command: &[&str]) -> Builder {
+        self.under = command.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// Another provider than the mock.

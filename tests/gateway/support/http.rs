@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
@@ -230,6 +231,15 @@ impl Conn {
         Ok(Conn { stream, buf: Vec::new(), eof: false })
     }
 
+    /// A connection from another of this machine's addresses.
+    pub async fn open_from(from: SocketAddr, to: SocketAddr) -> Conn {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(from).expect("an address of this machine");
+        let stream = socket.connect(to).await.expect("a connection");
+        stream.set_nodelay(true).expect("an option");
+        Conn { stream, buf: Vec::new(), eof: false }
+    }
+
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
@@ -255,6 +265,12 @@ impl Conn {
             _ => self.eof = true,
         }
         !self.eof
+    }
+
+    /// Whether the peer closes, or resets, the connection in that time. What it sends meanwhile is kept.
+    pub async fn closed_within(&mut self, most: Duration) -> bool {
+        let closes = async { while self.fill().await {} };
+        tokio::time::timeout(most, closes).await.is_ok()
     }
 
     /// One byte, when an answer is looked at piece by piece.

@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod http;
 pub mod json;
 pub mod process;
+pub mod secrets;
 pub mod six;
 pub mod world;
 

@@ -15,7 +15,7 @@ use super::chaos::Chaos;
 use super::http::{Answer, Conn, Live, Request};
 use super::json::{find_window, read_window};
 use super::process::{LOOPERS, Process, free_port, local};
-use super::{HANG, until, within};
+use super::{HANG, secrets, until, within};
 
 /// What the gateway's config says is the provider's key.
 pub const CONFIG_PROVIDER_KEY: &str = "sk-test-from-the-config";
@@ -98,6 +98,7 @@ impl World {
             mock_args: Vec::new(),
             ledger: None,
             failpoints: false,
+            under: Vec::new(),
             limits: vec![("ledger_ms".into(), 10_000)],
         }
     }
@@ -174,7 +175,10 @@ impl World {
     }
 
     fn command(config: &Path) -> Command {
-        let mut command = Command::new(LOOPERS);
+        World::prepared(Command::new(LOOPERS), config)
+    }
+
+    fn prepared(mut command: Command, config: &Path) -> Command {
         command.env("OPENAI_API_KEY", CONFIG_PROVIDER_KEY).env("LOOPERS_ADMIN_TOKEN", ADMIN_TOKEN);
         command.current_dir(config.parent().expect("a directory"));
         command
@@ -200,7 +204,14 @@ impl World {
     }
 
     fn serve(&self, name: &str, config: &Path) -> Process {
-        let mut command = World::command(config);
+        let mut command = match self.builder.under.split_first() {
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(LOOPERS);
+                World::prepared(command, config)
+            }
+            None => World::command(config),
+        };
         command.arg("serve").arg("--config").arg(config);
         if self.builder.failpoints {
             command.env("LOOPERS_FAILPOINTS", format!("file:{}", self.failpoints(name).display()));
@@ -434,6 +445,23 @@ impl World {
         for key in self.all_keys() {
             let books = self.books(&key).await;
             assert_eq!((books.spent, books.held), (0, 0), "{}", key.name);
+        }
+    }
+}
+
+/// At the end of each test nothing that its processes wrote may hold a key.
+impl Drop for World {
+    fn drop(&mut self) {
+        let known = [CONFIG_PROVIDER_KEY, ADMIN_TOKEN];
+        let mut told = Vec::new();
+        for gateway in &mut self.gateways {
+            let page = secrets::metrics(gateway.admin);
+            told.extend(secrets::told(&page, &known).map(|secret| format!("/metrics holds {secret}")));
+            gateway.process.kill();
+        }
+        told.extend(secrets::search(self.dir.path(), &known));
+        if !told.is_empty() && !std::thread::panicking() {
+            panic!("secrets were written: {}", told.join("; "));
         }
     }
 }

@@ -5,7 +5,7 @@
 // Everything listens on free loopback ports, lives in one temporary folder, and is ended by process id.
 
 import { execFile, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -236,7 +236,22 @@ export class World {
         await ended;
       }
     }
+    const told = this.#secretsWritten();
     rmSync(this.folder, { recursive: true });
+    if (told) throw new Error(told);
+  }
+
+  /** Where something that the gateway wrote (log, journal, ledger) holds a proxy key or a secret of its environment. */
+  #secretsWritten() {
+    for (const entry of readdirSync(this.folder, { recursive: true, withFileTypes: true })) {
+      // The mock logs whole requests on purpose.
+      if (!entry.isFile() || entry.name.startsWith('mock')) continue;
+      const text = readFileSync(join(entry.parentPath ?? entry.path, entry.name), 'latin1');
+      const secret = text.match(/lp-[0-9A-Za-z]{43}/)?.[0]
+        ?? [ENVIRONMENT.PROVIDER_API_KEY, ENVIRONMENT.LOOPERS_ADMIN_TOKEN].find((known) => known && text.includes(known));
+      if (secret) return `${entry.name} holds a secret: ${secret}`;
+    }
+    return undefined;
   }
 
   #spawn(name, args) {

@@ -35,7 +35,7 @@ fn child_that_spends_until_it_is_killed() {
 }
 
 #[tokio::test]
-async fn what_was_answered_before_kill_9_is_there_exactly() {
+async fn d40_what_was_answered_before_kill_9_is_there_exactly() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("loopers.db");
     let ledger = open(Some(&path), &Clock::System, Role::Gateway).unwrap();

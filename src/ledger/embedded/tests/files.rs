@@ -76,7 +76,7 @@ async fn a_refusal_alone_has_seen_the_time_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_gateway_is_refused_until_the_first_has_gone() {
+async fn d40_a_second_gateway_is_refused_until_the_first_has_gone() {
     let (_directory, path, clock) = file();
     let first = open(Some(&path), &clock, Role::Gateway).unwrap();
     let clone = first.clone();
@@ -147,7 +147,7 @@ async fn the_command_line_gets_through_beside_a_busy_gateway() {
 }
 
 #[tokio::test]
-async fn a_full_disk_answers_nobody_and_loses_and_invents_nothing() {
+async fn d40_a_full_disk_answers_nobody_and_loses_and_invents_nothing() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -183,7 +183,7 @@ async fn a_full_disk_answers_nobody_and_loses_and_invents_nothing() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_has_done_nothing() {
+async fn d40_a_commit_that_fails_has_done_nothing() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -206,7 +206,7 @@ async fn a_commit_that_fails_has_done_nothing() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_refused() {
+async fn d40_a_damaged_file_is_refused() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, limit(Window::Daily, 7_777_777), None).await;
@@ -240,7 +240,7 @@ async fn a_damaged_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_torn_log_loses_only_what_was_never_answered() {
+async fn d40_a_torn_log_loses_only_what_was_never_answered() {
     let (directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -261,7 +261,7 @@ async fn a_torn_log_loses_only_what_was_never_answered() {
 }
 
 #[tokio::test]
-async fn other_files_versions_and_places_are_refused_with_a_reason() {
+async fn d40_other_files_versions_and_places_are_refused_with_a_reason() {
     let (directory, path, clock) = file();
     open(Some(&path), &clock, Role::Gateway).unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -287,7 +287,7 @@ async fn other_files_versions_and_places_are_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_version_changed_under_a_running_gateway_stops_it() {
+async fn d40_a_version_changed_under_a_running_gateway_stops_it() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -298,7 +298,7 @@ async fn a_version_changed_under_a_running_gateway_stops_it() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_deleted_under_a_running_gateway_takes_no_more_money() {
+async fn d40_a_file_deleted_under_a_running_gateway_takes_no_more_money() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -308,7 +308,7 @@ async fn a_file_deleted_under_a_running_gateway_takes_no_more_money() {
 }
 
 #[tokio::test]
-async fn another_program_in_the_way_is_waited_for() {
+async fn d40_another_program_in_the_way_is_waited_for() {
     let (_directory, path, clock) = file();
     let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
     let key = make_key(&ledger, 1, Limits::default(), None).await;
@@ -327,7 +327,7 @@ async fn another_program_in_the_way_is_waited_for() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_stays_flat_over_100_000_calls() {
+async fn d41_memory_stays_flat_over_100_000_calls() {
     fn resident_kib() -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
