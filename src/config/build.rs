@@ -72,6 +72,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     };
     let limits = limits(root.section("limits"));
     let alerts = super::alerts::read(root.section("alerts"), world);
+    let log = super::telemetry::log(root.section("log"));
     let mut headers = root.section("headers");
     let expose_headers = headers.flag("expose", true);
     headers.close();
@@ -90,6 +91,7 @@ fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         expose_headers,
         tls,
         alerts,
+        log,
         sources,
     }
 }

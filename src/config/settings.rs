@@ -40,6 +40,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Who is told of budgets that fill up.
     pub alerts: AlertSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
     /// The files that all this was read from: the config and its price tables.
     pub sources: Vec<PathBuf>,
 }
@@ -97,6 +99,26 @@ pub enum AlertFormat {
     Json,
     /// What Slack's incoming webhooks take.
     Slack,
+}
+
+/// What a gateway writes of itself, on stderr, and of its calls, on stdout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// One JSON line a call on stdout.
+    pub calls: bool,
+    /// The shape of all other lines.
+    pub format: LogFormat,
+    /// Calls whose line may wait to be written.
+    pub queue: usize,
+}
+
+/// The shape of a line that is no call's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and text.
+    Text,
+    /// An object with the same.
+    Json,
 }
 
 /// Where the books are.

@@ -13,6 +13,7 @@ use super::trust::Trust;
 use crate::alerts::Notes;
 use crate::config::Settings;
 use crate::ledger::{KeyView, Ledger};
+use crate::observe::calls::Reports;
 use crate::observe::metrics;
 use crate::secret::KeyHash;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub running: Arc<Running>,
     /// What the task that sends alerts is told.
     pub notes: Arc<Notes>,
+    /// Who is told of calls that have ended.
+    pub reports: Reports,
     /// Addresses of providers.
     pub resolver: Resolver,
     /// Certificate authorities of providers that bring their own.
@@ -44,13 +47,14 @@ pub struct App {
 
 impl App {
     /// A gateway over a ledger.
-    pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+    pub fn new(settings: Settings, ledger: Ledger, reports: Reports) -> Arc<App> {
         let notes = Arc::new(Notes::default());
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {
             keys: KeyCache::new(size(settings.limits.key_cache)),
             settler: Arc::new(Settler::new(notes.clone())),
             notes,
+            reports,
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
             trust: Trust::default(),

@@ -6,12 +6,14 @@
 //! session is given a one-byte body to forward instead.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
 use super::Ctx;
+use super::admit::Denied;
+use super::app::{Permit, size};
 use super::refusal::Refusal;
 use crate::config::ProviderSettings;
 use crate::provider::{Call, Provider, Reading, Request, Route};
@@ -20,7 +22,7 @@ use crate::provider::{Call, Provider, Reading, Request, Route};
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 
 /// Why there is no body.
-pub enum BodyError {
+enum BodyError {
     /// The client gets this answer.
     Refused(Refusal),
     /// The client left.
@@ -34,15 +36,44 @@ impl From<Refusal> for BodyError {
 }
 
 /// The declared length of the body; `None` when it is chunked.
-pub fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
+fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     let Some(value) = session.get_header("content-length") else { return Ok(None) };
     let length =
         value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
 }
 
+/// Reads the whole body of a request, within the limits of the config.
+pub async fn read(session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
+    let limits = &ctx.settings.limits;
+    if session.get_header("content-encoding").is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(
+            415,
+            "unsupported_encoding",
+            "A compressed request body cannot be bounded.",
+            "Send it without Content-Encoding.",
+        )
+        .into());
+    }
+    let length = declared_length(session)?;
+    let max = size(limits.body_bytes);
+    let budget = length.unwrap_or(max).min(max);
+    let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
+        .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
+    ctx.permits.push(permit);
+    let patience = Duration::from_secs(limits.body_seconds);
+    let started = Instant::now();
+    let body = read_whole(session, length, max, patience).await;
+    ctx.story.sending = started.elapsed();
+    match body {
+        Ok(bytes) => Ok(bytes),
+        Err(BodyError::Refused(refusal)) => Err(refusal.into()),
+        Err(BodyError::Gone(error)) => Err(Denied::Gone(error)),
+    }
+}
+
 /// Reads the whole body, at most `max` bytes, in at most `patience`.
-pub async fn read_whole(
+async fn read_whole(
     session: &mut Session,
     length: Option<usize>,
     max: usize,

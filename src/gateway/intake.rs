@@ -190,6 +190,11 @@ pub fn session_headers(headers: &HeaderMap) -> Result<SessionHeaders, Refusal> {
 }
 
 impl SessionHeaders {
+    /// The session that the request names.
+    pub fn id(&self) -> Option<Arc<str>> {
+        self.id.clone()
+    }
+
     /// The session under a key's policy: the one named, or the shared one where anything limits sessions.
     pub fn ask(&self, policy: &Policy) -> Option<SessionAsk> {
         let budget = least(self.budget, policy.session_budget);

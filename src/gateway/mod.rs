@@ -18,6 +18,7 @@ mod keeper;
 mod link;
 mod refusal;
 mod reload;
+mod report;
 mod running;
 mod serve;
 mod settler;
@@ -40,6 +41,7 @@ use self::app::{App, Permit, size};
 use self::forward::Outbound;
 use self::link::ClientLink;
 use self::refusal::Refusal;
+use self::report::Story;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
@@ -89,6 +91,8 @@ struct Ctx {
     last_byte_at: Option<Instant>,
     /// Shares of bounded resources, given back at the end.
     permits: Vec<Permit>,
+    /// What is only told.
+    story: Story,
 }
 
 impl Ctx {
@@ -156,6 +160,7 @@ impl ProxyHttp for Gateway {
             first_byte_at: None,
             last_byte_at: None,
             permits: Vec::new(),
+            story: Story::default(),
         }
     }
 
@@ -163,9 +168,13 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         self.start_settling();
         ctx.link = if session.as_http1().is_some() { client::link_of(session) } else { None };
+        ctx.story.client_asked(&session.req_header().headers);
         match self.admission(session, ctx).await {
             Ok(Next::Forward) => Ok(false),
-            Ok(Next::Answered) => Ok(true),
+            Ok(Next::Answered) => {
+                ctx.story.own = true;
+                Ok(true)
+            }
             Err(Denied::Gone(error)) => Err(error),
             Err(Denied::Refused(refusal)) => {
                 ctx.refused = Some(refusal.code);
@@ -251,6 +260,7 @@ impl ProxyHttp for Gateway {
         }
         ctx.status = Some(head.status.as_u16());
         ctx.first_byte_at = Some(Instant::now());
+        ctx.story.provider_answered(&head.headers);
         let (Some(provider), Some(route), Some(call), Some(admitted)) =
             (ctx.provider, ctx.route, &ctx.call, &ctx.admitted)
         else {
@@ -298,7 +308,8 @@ impl ProxyHttp for Gateway {
             ctx.note_received();
             return cut();
         }
-        ctx.last_byte_at = Some(Instant::now());
+        let came_at = Instant::now();
+        ctx.last_byte_at = Some(came_at);
         let Some(meter) = &mut ctx.meter else { return Ok(None) };
         let piece = body.take().unwrap_or_default();
         let mut emit = BytesMut::with_capacity(piece.len());
@@ -327,6 +338,8 @@ impl ProxyHttp for Gateway {
         if end {
             ctx.complete = true;
             ending::announce_cost(ctx);
+        } else {
+            ctx.story.metering += came_at.elapsed();
         }
         *body = (!emit.is_empty()).then_some(emit);
         Ok(None)
@@ -364,8 +377,8 @@ impl ProxyHttp for Gateway {
     }
 
     /// The end of every call, however it ended: its one settlement.
-    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-        ending::settle(error, ctx);
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        ending::settle(error, session.response_written().map(|head| head.status.as_u16()), ctx);
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, error: &Error) -> bool {
@@ -419,6 +432,7 @@ impl Gateway {
         ctx.goes_to(target.provider, configured);
         let credentials = intake::credentials(&session.req_header().headers, &target)?;
         let view = admit::key_view(&app, &credentials.key).await?;
+        ctx.story.view = Some(view.clone());
         let (Some(provider), Some(provider_settings)) = (ctx.provider, configured) else {
             return Err(Refusal::unknown_route().into());
         };
@@ -432,6 +446,7 @@ impl Gateway {
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
+        ctx.story.session = run.id();
         let request = admit::Request {
             app: &app,
             settings: &settings,
@@ -444,17 +459,17 @@ impl Gateway {
         let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
-        let body = if route.body { Some(self.read_body(session, ctx).await?) } else { None };
+        let body = if route.body { Some(body::read(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
             let call =
                 body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
+            ctx.call = Some(call.clone());
             intake::admits_model(&view.key.policy, name, &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
             outbound.content_length = Some(ctx.body.len());
             ctx.admitted = Some(admitted);
-            ctx.call = Some(call);
             if let (OnDisconnect::Drain, Some(link)) = (provider_settings.on_disconnect, &ctx.link) {
                 link.survive();
             }
@@ -467,34 +482,5 @@ impl Gateway {
         }
         ctx.outbound = Some(outbound);
         Ok(Next::Forward)
-    }
-
-    /// Reads the whole body of a request.
-    async fn read_body(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
-        let limits = &ctx.settings.limits;
-        if session
-            .get_header("content-encoding")
-            .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            return Err(Refusal::new(
-                415,
-                "unsupported_encoding",
-                "A compressed request body cannot be bounded.",
-                "Send it without Content-Encoding.",
-            )
-            .into());
-        }
-        let length = body::declared_length(session)?;
-        let max = size(limits.body_bytes);
-        let budget = length.unwrap_or(max).min(max);
-        let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
-            .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
-        ctx.permits.push(permit);
-        let patience = Duration::from_secs(limits.body_seconds);
-        match body::read_whole(session, length, max, patience).await {
-            Ok(bytes) => Ok(bytes),
-            Err(body::BodyError::Refused(refusal)) => Err(refusal.into()),
-            Err(body::BodyError::Gone(error)) => Err(Denied::Gone(error)),
-        }
     }
 }

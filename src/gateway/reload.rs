@@ -103,6 +103,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("time_zone", old.time_zone != new.time_zone),
         ("tls", old.tls != new.tls),
         ("alerts", old.alerts != new.alerts),
+        ("log", old.log != new.log),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
         ("state", old.state != new.state),

@@ -36,10 +36,13 @@ use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::Role;
+use crate::observe::calls::Reports;
 use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
+/// How long what is told of the last calls may take after that.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -53,7 +56,8 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
-    let app = App::new(settings, for_other_runtime(&ledger));
+    let reports = Reports::start(&settings).context("the threads that tell of calls could not be started")?;
+    let app = App::new(settings, for_other_runtime(&ledger), reports);
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
@@ -96,7 +100,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         // Only if the drainer hangs: it ends the process before.
-        grace_period_seconds: Some(settings.limits.drain_seconds + 2 * LAST_SETTLEMENTS.as_secs()),
+        grace_period_seconds: Some(settings.limits.drain_seconds + (2 * LAST_SETTLEMENTS + LAST_REPORTS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
         upstream_keepalive_pool_size: 512,
@@ -139,6 +143,7 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
             app.settler.pending()
         );
     }
+    app.reports.flush(std::time::Instant::now() + LAST_REPORTS).await;
 }
 
 /// Ends the process as soon as the last call has ended, instead of sleeping out the grace period.
@@ -227,7 +232,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let app = App::new(settings, ledger.clone());
+    let app = App::new(settings, ledger.clone(), Reports::none());
     let conf = Arc::new(server_conf(&app.settings.load()));
     let front = Arc::new(front(&app, conf));
     let (shutdown, watch) = watch::channel(false);

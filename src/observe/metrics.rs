@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    Result, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result, TextEncoder,
 };
 
 use crate::clock::Window;
@@ -27,6 +27,7 @@ const FAST_SECONDS: &[f64] = &[
 const SLOW_SECONDS: &[f64] =
     &[0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0];
 
+const LOG_DROPPED: &str = "Calls whose line in the call log was not written: whoever reads stdout did not keep up.";
 const PRICES_AT: &str = "When the prices in force were read from their source.";
 
 /// `None` only if a name or label below were invalid: metrics then stay silent, and calls go on. A test reads every one.
@@ -48,6 +49,7 @@ struct Metrics {
     reloads: IntCounterVec,
     alerts: IntCounterVec,
     alerts_dropped: IntCounterVec,
+    log_dropped: IntCounter,
     budget_used: GaugeVec,
     prices_at: IntGauge,
     disconnects: IntCounterVec,
@@ -85,6 +87,7 @@ impl Metrics {
                 &["webhook", "result"],
             )?,
             alerts_dropped: counter(r, "alerts_dropped_total", "Alerts that did not fit a queue.", &["queue"])?,
+            log_dropped: registered(r, IntCounter::new("loopers_log_dropped_total", LOG_DROPPED)?)?,
             budget_used: registered(r, budget_used_gauge()?)?,
             prices_at: registered(r, IntGauge::new("loopers_price_table_timestamp_seconds", PRICES_AT)?)?,
             reloads: counter(r, "config_reloads_total", "Reloads of the config: taken or refused.", &["result"])?,
@@ -321,6 +324,11 @@ pub fn alert_sent(webhook: &str, result: &str) {
 /// An alert did not fit: `notes` between calls and watcher, or the `queue` of a receiver.
 pub fn alert_dropped(queue: &str) {
     with(|m| m.alerts_dropped.with_label_values(&[queue]).inc());
+}
+
+/// So many calls have no line in the call log.
+pub fn log_dropped(calls: u64) {
+    with(|m| m.log_dropped.inc_by(calls));
 }
 
 /// The most that is used of any budget, by level and window, in millionths. What is not named is at nothing.
