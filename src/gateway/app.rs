@@ -47,7 +47,12 @@ pub struct App {
 
 impl App {
     /// A gateway over a ledger.
-    pub fn new(settings: Settings, ledger: Ledger, reports: Reports) -> Arc<App> {
+    pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+        App::telling(settings, ledger, Reports::none())
+    }
+
+    /// A gateway over a ledger that tells of its calls.
+    pub fn telling(settings: Settings, ledger: Ledger, reports: Reports) -> Arc<App> {
         let notes = Arc::new(Notes::default());
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {

@@ -2,28 +2,32 @@
 //!
 //! The phases of [`ProxyHttp`] stand below in the order in which a call passes them; each is a few lines that name the step's own
 //! module. `docs/ARCHITECTURE.md` tells the same story with its invariants.
+//!
+//! The modules that decide about money know nothing of sockets and are public, so that the simulation in `tests/sim` drives them too.
 
-mod admit;
-mod answer;
-mod app;
+pub mod admit;
+pub mod answer;
+pub mod app;
+pub mod around;
 mod body;
 mod client;
 mod ending;
 mod forward;
 mod health;
-mod hold;
+pub mod hold;
 mod http2;
-mod intake;
-mod keeper;
+pub mod intake;
+pub mod keeper;
 mod link;
 mod refusal;
 mod reload;
 mod report;
-mod running;
+pub mod running;
 mod serve;
-mod settler;
+pub mod settler;
 mod state;
 mod trust;
+pub mod verdict;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -306,7 +310,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
             ctx.note_received();
-            return cut();
+            return ending::cut();
         }
         let came_at = Instant::now();
         ctx.last_byte_at = Some(came_at);
@@ -324,7 +328,7 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(reason);
             ctx.note_received();
             ctx.last = emit.freeze();
-            return cut();
+            return ending::cut();
         }
         let emit = emit.freeze();
         if meter.is_stream() {
@@ -392,11 +396,6 @@ enum Next {
     Forward,
     /// The gateway itself has answered.
     Answered,
-}
-
-fn cut<T>() -> Result<T> {
-    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
-    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
 }
 
 impl Gateway {

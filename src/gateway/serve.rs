@@ -57,7 +57,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
         .context("the runtime could not be started")?;
     let ledger = core.block_on(open_ledger(&settings, Role::Gateway))?;
     let reports = Reports::start(&settings).context("the threads that tell of calls could not be started")?;
-    let app = App::new(settings, for_other_runtime(&ledger), reports);
+    let app = App::telling(settings, for_other_runtime(&ledger), reports);
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     core.spawn(keeper::watch(app.clone(), ledger.clone()));
@@ -232,7 +232,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let app = App::new(settings, ledger.clone(), Reports::none());
+    let app = App::new(settings, ledger.clone());
     let conf = Arc::new(server_conf(&app.settings.load()));
     let front = Arc::new(front(&app, conf));
     let (shutdown, watch) = watch::channel(false);
