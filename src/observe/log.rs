@@ -43,11 +43,9 @@ pub fn init_quiet() {
 
 fn init_from(default: &str) {
     let mut builder = Builder::from_env(Env::new().filter_or(VARIABLE, default));
-    if std::env::var_os(VARIABLE).is_none() {
-        // The proxy framework logs whole request heads on some errors, and keys travel in heads.
-        for module in ["pingora_core", "pingora_proxy", "pingora", "pingora_http", "rustls", "h2"] {
-            builder.filter_module(module, LevelFilter::Off);
-        }
+    // The proxy framework logs whole request heads on some errors, and keys travel in heads: whatever the variable says.
+    for module in ["pingora_core", "pingora_proxy", "pingora", "pingora_http", "rustls", "h2"] {
+        builder.filter_module(module, LevelFilter::Off);
     }
     builder.format(|out, record| {
         let now = rfc3339(Clock::System.now());
