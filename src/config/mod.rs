@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 pub use settings::{
-    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, LogFormat, LogSettings, OnDisconnect,
+    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, LogFormat, LogSettings, OnDisconnect, OtlpSettings,
     ProviderSettings, Settings, TlsFiles, WebhookSettings,
 };
 

@@ -42,6 +42,8 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Where traces and metrics are sent, if anywhere.
+    pub otlp: Option<OtlpSettings>,
     /// The files that all this was read from: the config and its price tables.
     pub sources: Vec<PathBuf>,
 }
@@ -119,6 +121,35 @@ pub enum LogFormat {
     Text,
     /// An object with the same.
     Json,
+}
+
+/// The OpenTelemetry collector that is told of calls.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtlpSettings {
+    /// Where it is; `/v1/traces` and `/v1/metrics` are added.
+    pub endpoint: BaseUrl,
+    /// What is sent along, such as its own key.
+    pub headers: Vec<(String, Secret)>,
+    /// The name of this service.
+    pub service_name: String,
+    /// Whether traces are sent.
+    pub traces: bool,
+    /// Whether metrics are sent.
+    pub metrics: bool,
+    /// Of a hundred calls without a trace of their own, so many are recorded.
+    pub sample_percent: u64,
+    /// How often metrics are sent.
+    pub metrics_every: Duration,
+    /// Calls, and spans, that may wait to be sent.
+    pub queue: usize,
+    /// The longest wait for the collector's answer.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for OtlpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpSettings").field("service_name", &self.service_name).finish_non_exhaustive()
+    }
 }
 
 /// Where the books are.

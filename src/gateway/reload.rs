@@ -104,6 +104,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("tls", old.tls != new.tls),
         ("alerts", old.alerts != new.alerts),
         ("log", old.log != new.log),
+        ("otlp", old.otlp != new.otlp),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
         ("state", old.state != new.state),

@@ -79,11 +79,12 @@ fn record(ended: Ended, written: Option<u16>, charge: Charge, ctx: &mut Ctx) -> 
         ended_at: Clock::System.now(),
         request_id: std::mem::take(&mut ctx.request_id),
         provider_request_id: ctx.story.provider_request_id.take(),
-        trace: ctx.story.trace,
+        trace: ctx.app.reports.trace(ctx.story.trace),
         session: hold.as_ref().map_or_else(|| ctx.story.session.take(), |hold| hold.session.clone()),
         view: ctx.story.view.take(),
         api: ctx.provider.map(|provider| provider.name()),
         provider: ctx.provider_name.clone(),
+        server: server_of(ctx),
         route: ctx.route.map(|route| route.label),
         model: price.map(|id| model_of(id).into()),
         requested_model: ctx.call.as_ref().map(|call| call.model.clone()),
@@ -100,6 +101,12 @@ fn record(ended: Ended, written: Option<u16>, charge: Charge, ctx: &mut Ctx) -> 
         times: ended.times,
         hold,
     }
+}
+
+/// Where the provider is, for traces.
+fn server_of(ctx: &Ctx) -> Option<(Box<str>, u16)> {
+    let url = ctx.app.reports.wants_servers().then(|| ctx.provider_settings()).flatten()?.base_url.clone();
+    Some((url.host.into(), url.port))
 }
 
 /// The model of a price row's id, `provider/model`.
@@ -182,5 +189,5 @@ fn times(provider: &str, ctx: &Ctx) -> Times {
     }
     let end = ctx.last_byte_at.unwrap_or_else(std::time::Instant::now);
     let provider = ctx.upstream_at.map(|start| end.saturating_duration_since(start));
-    Times { total, overhead, first_byte, provider }
+    Times { total, before, overhead, first_byte, provider }
 }

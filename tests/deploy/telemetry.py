@@ -1,14 +1,21 @@
 """What a real gateway tells of its calls: each one a line of the call log that its schema admits, and spans and metrics by OTLP."""
 
 import contextlib
+import http.server
 import json
+import re
 import signal
 import socket
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 
 import jsonschema
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from common import Gateway, Processes, PROVIDER_KEY, ROOT, check, eventually, free_port, get, invoice, nano, send
 
@@ -215,3 +222,216 @@ def says_no_secret(gateway, processes, keys):
         check(line.startswith(("{", "warning:", "note:")), f"not JSON: {line}")
         if line.startswith("{"):
             check(set(json.loads(line)) == {"time", "type", "level", "message"}, f"other fields: {line}")
+
+
+
+
+class Collector:
+    """A receiver of OTLP over HTTP, decoded by OpenTelemetry's own protobuf classes; hangs or refuses when told to."""
+
+    def __init__(self):
+        self.spans, self.metrics, self.headers, self.resources = [], {}, [], []
+        self.refuse, self.hang, self.asked = 0, threading.Event(), 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                outer.take(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/otel"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.hang.clear()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def take(self, request):
+        body = request.rfile.read(int(request.headers["content-length"]))
+        self.asked += 1
+        deadline = time.monotonic() + 120
+        while self.hang.is_set() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        refused = self.refuse > 0
+        self.refuse -= refused
+        if not refused:
+            self.headers.append(dict(request.headers))
+            {"/otel/v1/traces": self.take_traces, "/otel/v1/metrics": self.take_metrics}[request.path](body)
+        with contextlib.suppress(ConnectionError):
+            request.send_response(503 if refused else 200)
+            request.send_header("content-length", "0")
+            request.end_headers()
+
+    def take_traces(self, body):
+        for group in trace_service_pb2.ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.resources.append(attributes(group.resource))
+            self.spans.extend(span for scope in group.scope_spans for span in scope.spans)
+
+    def take_metrics(self, body):
+        for group in metrics_service_pb2.ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            self.resources.append(attributes(group.resource))
+            self.metrics.update({metric.name: metric for scope in group.scope_metrics for metric in scope.metrics})
+
+    def of(self, trace):
+        """The spans of a trace: the gateway's, the provider's."""
+        found = [span for span in self.spans if span.trace_id.hex() == trace]
+        kinds = {Span.SPAN_KIND_SERVER: [], Span.SPAN_KIND_CLIENT: []}
+        for span in found:
+            kinds[span.kind].append(span)
+        return kinds[Span.SPAN_KIND_SERVER], kinds[Span.SPAN_KIND_CLIENT]
+
+
+def attributes(owner):
+    def value(any_value):
+        kind = any_value.WhichOneof("value")
+        found = getattr(any_value, kind)
+        return [value(one) for one in found.values] if kind == "array_value" else found
+
+    return {pair.key: value(pair.value) for pair in owner.attributes}
+
+
+def points(metric):
+    return list(getattr(metric, metric.WhichOneof("data")).data_points)
+
+
+def otlp(collector, **more):
+    return {"endpoint": collector.url, "headers": "env:OTLP_HEADERS", "metrics_seconds": 1, **more}
+
+
+def test_traces_and_metrics_arrive_by_otlp_in_the_words_of_the_conventions():
+    with tempfile.TemporaryDirectory() as folder, Processes(folder) as processes, Collector() as collector:
+        mock = processes.mock()
+        gateway = Gateway(processes, mock, "file:loopers.db", providers=providers(mock), prices=prices(processes.folder),
+                          otlp=otlp(collector, service_name="loopers-test"))
+        key, poor = gateway.key("rich", "--monthly", "100"), gateway.key("poor", "--monthly", "0")
+        calls = Calls(gateway)
+        url = f"{gateway.url}/openai/v1/chat/completions"
+        # The collector is away for a moment first: nothing is lost by that.
+        collector.refuse = 1
+        ask(url, key, chat("tokens=9;prompt=100;cached=60"), {"traceparent": f"00-{TRACE}-{PARENT}-01", "x-loopers-session-id": SESSION})
+        good = calls.next("good", {"ending": "ok", "trace_id": TRACE})
+        ask(url, poor, chat("tokens=1"))
+        refused = calls.next("refused", {"ending": "refused"})
+        ask(url, key, chat("status=429"))
+        failed = calls.next("failed", {"ending": "provider_error"})
+        other = "11111111111111111111111111111111"
+        ask(url, key, chat("tokens=1"), {"traceparent": f"00-{other}-{PARENT}-00"})
+        calls.next("its client records nothing", {"trace_id": other})
+        ask(url, key, chat("tokens=1"), {"traceparent": "00-nonsense"})
+        strange = calls.next("nonsense", {"ending": "ok"})
+        eventually("spans", lambda: collector.of(strange["trace_id"])[1])
+        spans_of_a_good_call(collector, good, mock)
+        spans_of_bad_calls(collector, refused, failed)
+        check(not any(span.trace_id.hex() == other for span in collector.spans), "a trace that is not recorded has spans")
+        check(strange["trace_id"] != TRACE and len(strange["trace_id"]) == 32, f"not a trace of its own: {strange}")
+        billed, _ = invoice(mock)
+        metrics_agree(collector, gateway, billed)
+        gateway.process.send_signal(signal.SIGTERM)
+        check(gateway.process.wait(timeout=60) == 0, "exit code")
+        told = repr(collector.spans) + repr(collector.metrics) + repr(collector.resources)
+        log = (processes.folder / "gateway.log").read_text()
+        for secret in (PROMPT, PROVIDER_KEY, key, poor, "otlp-secret"):
+            check(secret not in told and secret not in log, f"{secret[:8]}… was told")
+        check(all(one.get("Authorization", one.get("authorization")) == "Bearer otlp-secret-of-the-deploy-test" for one in collector.headers),
+              f"headers {collector.headers[:1]}")
+        check(all(one["service.name"] == "loopers-test" for one in collector.resources), f"{collector.resources[:1]}")
+        return f"{len(collector.spans)} spans, {len(collector.metrics)} metrics, decoded by opentelemetry-proto"
+
+
+def spans_of_a_good_call(collector, call, mock):
+    (outer,), (inner,) = collector.of(TRACE)
+    check(outer.parent_span_id.hex() == PARENT, "not a child of the client's span")
+    check(inner.parent_span_id == outer.span_id, "the provider's span is not inside")
+    check(outer.start_time_unix_nano <= inner.start_time_unix_nano < inner.end_time_unix_nano <= outer.end_time_unix_nano, "times")
+    check(inner.name == "chat gpt-4o-mini", inner.name)
+    expected = {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.response.model": call["response_model"], "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 9,
+        "gen_ai.usage.cache_read.input_tokens": 60, "server.address": "127.0.0.1", "server.port": int(mock.rsplit(":")[-1])}
+    found = attributes(inner)
+    for name, value in expected.items():
+        check(found.get(name) == value, f"{name}: {found.get(name)!r}, not {value!r}")
+    check("error.type" not in found and inner.status.code == Status.STATUS_CODE_UNSET, f"an error: {found}")
+    found = attributes(outer)
+    expected = {
+        "loopers.request.id": call["request_id"], "loopers.key.id": call["key_id"], "loopers.session.id": SESSION, "loopers.hold.id": call["hold_id"],
+        "loopers.cost_usd": call["cost_usd"], "loopers.cost_nano_usd": nano(call["cost_usd"]), "loopers.held_usd": call["held_usd"],
+        "loopers.charged": "exact", "loopers.ending": "ok", "http.response.status_code": 200}
+    for name, value in expected.items():
+        check(found.get(name) == value, f"{name}: {found.get(name)!r}, not {value!r}")
+
+
+def spans_of_bad_calls(collector, refused, failed):
+    (outer,), inner = collector.of(refused["trace_id"])
+    check(not inner, "a refused call has a span at its provider")
+    check(attributes(outer)["error.type"] == "budget_exceeded" and not outer.parent_span_id, f"{attributes(outer)}")
+    (_,), (inner,) = collector.of(failed["trace_id"])
+    check(attributes(inner)["error.type"] == "429" and inner.status.code == Status.STATUS_CODE_ERROR, f"{attributes(inner)}")
+
+
+def metrics_agree(collector, gateway, billed):
+    """Waits for an export that has all calls, and compares it with the books."""
+    everyone = lambda name: points(collector.metrics[name]) if name in collector.metrics else []
+    eventually("all calls are in the metrics", lambda: sum(point.as_int for point in everyone("loopers.calls")) == 5)
+    check(sum(point.as_int for point in everyone("loopers.charged")) == billed == gateway.books("rich")[0], "loopers.charged is not what was billed")
+    check(sum(point.as_int for point in everyone("loopers.overrun")) == 0, "an overrun")
+    usage = {attributes(point)["gen_ai.token.type"]: point for point in everyone("gen_ai.client.token.usage")}
+    check(usage["output"].sum == 9 + 1 + 1 and usage["output"].count == 3, f"output tokens: {usage['output']}")
+    check(collector.metrics["gen_ai.client.token.usage"].unit == "{token}", "unit")
+    durations = everyone("gen_ai.client.operation.duration")
+    check(sum(point.count for point in durations) == 4, f"calls to the provider: {durations}")
+    check({attributes(point).get("error.type") for point in durations} == {None, "429"}, "error.type")
+    check(sum(point.count for point in everyone("gen_ai.server.time_to_first_token")) == 4, "first tokens")
+    check(sum(point.count for point in everyone("loopers.overhead")) == 5, "overhead")
+    for gauge in ("loopers.held", "loopers.holds.open", "loopers.streams.open", "loopers.ledger.up"):
+        check(len(everyone(gauge)) == 1, f"{gauge} is missing")
+
+
+def times_of(gateway, key, count):
+    """Seconds of so many calls, one after the other, shortest first."""
+    took = []
+    for _ in range(count):
+        started = time.monotonic()
+        status, _ = send(gateway.port, key, "tokens=1")
+        took.append(time.monotonic() - started)
+        check(status == 200, f"status {status}")
+    return sorted(took)
+
+
+def counted(gateway, series):
+    found = re.search(rf"^{re.escape(series)} (\S+)$", get(f"{gateway.admin}/metrics"), re.M)
+    return float(found[1]) if found else None
+
+
+def test_a_collector_that_hangs_delays_no_call_and_what_does_not_fit_is_counted():
+    patience, count = 3, 200
+    with tempfile.TemporaryDirectory() as folder, Processes(folder) as processes, Collector() as collector:
+        mock = processes.mock()
+        gateway = Gateway(processes, mock, "file:loopers.db", otlp=otlp(collector, queue=100, timeout_seconds=patience))
+        key = gateway.key("rich", "--monthly", "100")
+        dropped, failed = 'loopers_otlp_dropped_total{what="spans"}', 'loopers_otlp_exports_total{result="failed",signal="traces"}'
+        check(counted(gateway, dropped) == 0 == counted(gateway, failed), "counters do not begin at 0")
+        calm = times_of(gateway, key, count)
+        eventually("spans arrive", lambda: collector.spans)
+        collector.hang.set()
+        before = collector.asked
+        times_of(gateway, key, 1)
+        eventually("the collector hangs", lambda: collector.asked > before)
+        stuck = times_of(gateway, key, count)
+        at99 = count * 99 // 100
+        check(stuck[at99] < patience, f"p99 {stuck[at99]:.3f} s: calls wait for the collector")
+        eventually("what did not fit is counted", lambda: counted(gateway, dropped) > 0)
+        eventually("the failure is counted", lambda: counted(gateway, failed) > 0, seconds=60)
+        collector.hang.clear()
+        trace = "22222222222222222222222222222222"
+        ask(f"{gateway.url}/openai/v1/chat/completions", key, chat("tokens=1"), {"traceparent": f"00-{trace}-{PARENT}-01"})
+        eventually("spans arrive again", lambda: collector.of(trace)[1], seconds=60)
+        return f"p99 of {count} calls {1000 * calm[at99]:.1f} ms, {1000 * stuck[at99]:.1f} ms with a collector that hangs; {counted(gateway, dropped):.0f} spans dropped"

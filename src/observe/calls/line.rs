@@ -165,6 +165,7 @@ pub mod tests {
             hold: Some(Arc::new(hold)),
             api: Some("openai"),
             provider: "openai".into(),
+            server: None,
             route: Some("chat_completions"),
             model: Some("gpt-4o-mini".into()),
             requested_model: Some("gpt-4o-mini".into()),
@@ -187,6 +188,7 @@ pub mod tests {
             clamped_to: Some(16),
             times: Times {
                 total: Duration::from_micros(900),
+                before: Duration::from_micros(60),
                 overhead: Duration::from_micros(70),
                 first_byte: Some(Duration::from_micros(500)),
                 provider: Some(Duration::from_micros(800)),

@@ -16,6 +16,7 @@ pub use log::CallLog;
 pub use queue::Queue;
 pub use trace::Trace;
 
+use super::otlp::Otlp;
 use crate::clock::Millis;
 use crate::config::Settings;
 use crate::ledger::{Charge, HoldRef, KeyView, NodeId};
@@ -46,6 +47,8 @@ pub struct CallRecord {
     pub api: Option<&'static str>,
     /// The provider's name in the config; empty when the request named none of them.
     pub provider: Arc<str>,
+    /// Host and port of the provider; only where traces or metrics are sent.
+    pub server: Option<(Box<str>, u16)>,
     /// The route's fixed name.
     pub route: Option<&'static str>,
     /// The row of the price table, without its provider.
@@ -100,6 +103,8 @@ impl CallRecord {
 pub struct Times {
     /// From its first byte to its end.
     pub total: Duration,
+    /// From its first byte until the provider was called, or to its end.
+    pub before: Duration,
     /// Spent in the gateway: neither the provider nor the client is waited for.
     pub overhead: Duration,
     /// From the start of the call to the provider to the first byte of its answer.
@@ -112,6 +117,7 @@ pub struct Times {
 #[derive(Default)]
 pub struct Reports {
     log: Option<CallLog>,
+    otlp: Option<Otlp>,
 }
 
 impl Reports {
@@ -123,17 +129,31 @@ impl Reports {
     /// Starts what the config asks for.
     pub fn start(settings: &Settings) -> std::io::Result<Reports> {
         let log = settings.log.calls.then(|| CallLog::start(settings.log.queue)).transpose()?;
-        Ok(Reports { log })
+        let otlp = settings.otlp.as_ref().map(Otlp::start).transpose()?;
+        Ok(Reports { log, otlp })
     }
 
     /// True when somebody is told.
     pub fn wanted(&self) -> bool {
-        self.log.is_some()
+        self.log.is_some() || self.otlp.is_some()
+    }
+
+    /// True when somebody is told where calls went.
+    pub fn wants_servers(&self) -> bool {
+        self.otlp.is_some()
+    }
+
+    /// The trace of a call: its client's, or a new one where traces are recorded.
+    pub fn trace(&self, of_client: Option<Trace>) -> Option<Trace> {
+        of_client.or_else(|| Trace::start(self.otlp.as_ref()?.sample_percent()))
     }
 
     /// Tells of a call; never waits.
     pub fn tell(&self, record: CallRecord) {
         let record = Arc::new(record);
+        if let Some(otlp) = &self.otlp {
+            otlp.take(record.clone());
+        }
         if let Some(log) = &self.log {
             log.take(record);
         }
@@ -144,5 +164,11 @@ impl Reports {
         if let Some(log) = &self.log {
             log.flush(deadline).await;
         }
+        if let Some(otlp) = &self.otlp {
+            otlp.flush(deadline).await;
+        }
     }
 }
+
+#[cfg(test)]
+pub use line::tests::record as sample;
