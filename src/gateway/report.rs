@@ -63,11 +63,15 @@ struct Ended {
     times: Times,
 }
 
-/// Counts a call, and tells of it. `written` is the status on the wire, `gone` whether its client left early.
+/// Counts a call, and tells of it. `written` is the status on the wire, `gone` whether its client left early. The gateway's own
+/// routes, such as health, are no calls.
 pub fn tell(failed: bool, gone: bool, written: Option<u16>, charge: Charge, ctx: &mut Ctx) {
+    if ctx.story.own {
+        return;
+    }
     let ended = count(failed, gone, ctx);
     let app = ctx.app.clone();
-    if !ctx.story.own && app.reports.wanted() {
+    if app.reports.wanted() {
         app.reports.tell(record(ended, written, charge, ctx));
     }
 }
@@ -181,9 +185,7 @@ fn times(provider: &str, ctx: &Ctx) -> Times {
     let before = ctx.upstream_at.map_or(total, |at| at.duration_since(ctx.started));
     let overhead = before.saturating_sub(ctx.story.sending) + ctx.story.metering + after;
     let first_byte = ctx.upstream_at.zip(ctx.first_byte_at).map(|(start, first)| first.duration_since(start));
-    if !ctx.story.own {
-        metrics::overhead(overhead);
-    }
+    metrics::overhead(overhead);
     if let Some(first) = first_byte {
         metrics::ttft(provider, first);
     }

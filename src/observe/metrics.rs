@@ -30,6 +30,7 @@ const SLOW_SECONDS: &[f64] =
 const LOG_DROPPED: &str = "Calls whose line in the call log was not written: whoever reads stdout did not keep up.";
 const OTLP_EXPORTS: &str = "Requests to the OpenTelemetry collector: delivered, or failed in all their tries.";
 const OTLP_DROPPED: &str = "Calls and spans that were not told to the OpenTelemetry collector.";
+const OVERHEAD: &str = "Time of a call spent in the gateway; neither the provider nor the client's sending is in it.";
 const PRICES_AT: &str = "When the prices in force were read from their source.";
 
 /// `None` only if a name or label below were invalid: metrics then stay silent, and calls go on. A test reads every one.
@@ -77,10 +78,9 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new("loopers_build_info", "1, with the running version."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registered(r, build)?;
-        let help = "Time spent in the gateway, the provider's time left out.";
-        let overhead = HistogramOpts::new("loopers_overhead_seconds", help).buckets(FAST_SECONDS.to_vec());
+        let overhead = HistogramOpts::new("loopers_overhead_seconds", OVERHEAD).buckets(FAST_SECONDS.to_vec());
         Ok(Metrics {
-            requests: counter(r, "requests_total", "Calls answered.", &["provider", "route", "outcome"])?,
+            requests: counter(r, "requests_total", "Calls that ended.", &["provider", "route", "outcome"])?,
             refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"])?,
             cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"])?,
             tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"])?,

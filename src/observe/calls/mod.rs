@@ -161,12 +161,17 @@ impl Reports {
 
     /// Waits until all that was told is written, at most until `deadline`.
     pub async fn flush(&self, deadline: Instant) {
-        if let Some(log) = &self.log {
-            log.flush(deadline).await;
-        }
-        if let Some(otlp) = &self.otlp {
-            otlp.flush(deadline).await;
-        }
+        let log = async {
+            if let Some(log) = &self.log {
+                log.flush(deadline).await;
+            }
+        };
+        let otlp = async {
+            if let Some(otlp) = &self.otlp {
+                otlp.flush(deadline).await;
+            }
+        };
+        tokio::join!(log, otlp);
     }
 }
 

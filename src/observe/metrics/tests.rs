@@ -29,6 +29,8 @@ fn every_metric_of_the_contract_is_there_with_its_labels() {
     alert_dropped("queue");
     budget_used(&HashMap::from([(("key", "daily"), 750_000)]));
     prices_at(1_700_000_000);
+    log_dropped(0);
+    otlp_begins();
     let text = render();
     for line in [
         "loopers_requests_total{outcome=\"ok\",provider=\"openai\",route=\"chat_completions\"} 1",
@@ -63,4 +65,28 @@ fn every_metric_of_the_contract_is_there_with_its_labels() {
         let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
     }
+    agrees_with_the_docs(&text);
+}
+
+/// The table of metrics in the docs is what is there: names, types and help.
+fn agrees_with_the_docs(text: &str) {
+    const DOCS: &str = include_str!("../../../docs/OPERATIONS.md");
+    let rows: BTreeMap<String, (String, String)> = DOCS
+        .lines()
+        .filter(|line| line.starts_with("| `loopers_"))
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split(" |").map(str::trim).collect();
+            (cells[0].trim_matches('`').to_string(), (cells[1].to_string(), cells[3].to_string()))
+        })
+        .collect();
+    let told = |kind: &str| -> BTreeMap<String, String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(kind)?.trim_start().split_once(' '));
+        lines.map(|(name, rest)| (name.to_string(), rest.to_string())).collect()
+    };
+    let types = told("# TYPE");
+    let found = told("# HELP").into_iter().map(|(name, help)| {
+        let kind = types[&name].clone();
+        (name, (kind, help))
+    });
+    assert_eq!(rows, found.collect::<BTreeMap<_, _>>());
 }
