@@ -32,7 +32,7 @@ def providers(mock):
     key = "env:OPENAI_API_KEY"
     found = {name: {"base_url": f"{mock}/{name}", "key": key} for name in ("anthropic", "gemini", "mistral")}
     found["openai"] = {"base_url": mock, "key": key}
-    found["azure"] = {"base_url": f"{mock}/azure", "key": key, "deployments": {"d": "gpt-4o-mini"}}
+    found["azure"] = {"base_url": f"{mock}/azure", "key": key, "deployments": {"my-gpt-4o-mini": "gpt-4o-mini"}}
     found["bedrock"] = {"base_url": f"{mock}/bedrock", "key": key, "region": "us-east-1"}
     found["dead"] = {"api": "openai", "base_url": f"http://127.0.0.1:{free_port()}", "key": key}
     return found
@@ -114,14 +114,14 @@ def good_calls(gateway, key):
     yield "responses", lambda: ask(f"{url}/openai/v1/responses", key, {
         "model": "gpt-5-mini", "input": text("tokens=30;reasoning=20"), "max_output_tokens": 100}), {"route": "responses"}
     yield "messages", lambda: ask(f"{url}/anthropic/v1/messages", key, {
-        "model": "claude-sonnet-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": text("tokens=5")}]},
+        "model": "claude-opus-5", "max_tokens": 50, "messages": [{"role": "user", "content": text("tokens=5")}]},
         {"anthropic-version": "2023-06-01"}), {"provider": "anthropic"}
     yield "gemini", lambda: ask(f"{url}/gemini/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", key, {
         "contents": [{"role": "user", "parts": [{"text": text("tokens=5")}]}]}), {"provider": "gemini", "stream": True}
-    yield "bedrock", lambda: ask(f"{url}/bedrock/model/amazon.nova-lite-v1:0/converse", key, {
+    yield "bedrock", lambda: ask(f"{url}/bedrock/model/us.amazon.nova-2-lite-v1%3A0/converse", key, {
         "messages": [{"role": "user", "content": [{"text": text("tokens=5")}]}], "inferenceConfig": {"maxTokens": 50}}), {"provider": "bedrock"}
-    yield "azure", lambda: ask(f"{url}/azure/openai/deployments/d/chat/completions?api-version=2024-10-21", key, chat("tokens=5")), {
-        "provider": "azure", "requested_model": "d"}
+    yield "azure", lambda: ask(f"{url}/azure/openai/deployments/my-gpt-4o-mini/chat/completions?api-version=2024-10-21", key, chat("tokens=5")), {
+        "provider": "azure", "requested_model": "gpt-4o-mini"}
     yield "mistral", lambda: ask(f"{url}/mistral/v1/chat/completions", key, chat("tokens=5", model="mistral-small-latest")), {"provider": "mistral"}
 
 
@@ -133,7 +133,9 @@ def bad_calls(gateway, key, poor):
     yield "no money", lambda: ask(url, poor, chat("tokens=1")), 402, {
         "ending": "refused", "code": "budget_exceeded", "model": "gpt-4o-mini", "status": 402, **none}
     hostile = 'x"}\n{"type":"call"}\u202e'
-    yield "no model", lambda: ask(url, key, chat("tokens=1", model=hostile)), 422, {"ending": "refused", "code": "unknown_model", "model": None, **none}
+    yield "no model", lambda: ask(url, key, chat("tokens=1", model="no-such-model")), 422, {
+        "ending": "refused", "code": "unknown_model", "model": None, **none}
+    yield "a hostile model", lambda: ask(url, key, chat("tokens=1", model=hostile)), 400, {"ending": "refused", "model": None, **none}
     yield "no JSON", lambda: ask(url, key, b"{"), 400, {"ending": "refused", "code": "invalid_request", **none}
     yield "no route", lambda: ask(f"{gateway.url}/openai/v1/secret", key, {}), 404, {"ending": "refused", "code": "unknown_route", "route": None, **none}
     yield "no provider", lambda: ask(f"{gateway.url}/x%22y/v1", key, {}), 404, {"ending": "refused", "provider": None, **none}
