@@ -57,7 +57,7 @@ class Children:
         with open(self.folder / f"{name}.log", "wb") as log:
             child = subprocess.Popen(
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                cwd=self.folder, env=dict(os.environ, RUST_LOG="warn", **environment),
+                cwd=self.folder, env=dict(os.environ, LOOPERS_LOG="warn", **environment),
             )
         child.name = name
         self.started.append(child)

@@ -85,7 +85,7 @@ print(*(one.getsockname()[1] for one in taken))
 PY
 )"
 redis_port="${ports[0]}" mock_port="${ports[1]}"
-export RUST_LOG="${RUST_LOG:-warn}" OPENAI_API_KEY=sk-test-load LOOPERS_ADMIN_TOKEN=token-of-the-load-test
+export LOOPERS_LOG="${LOOPERS_LOG:-warn}" OPENAI_API_KEY=sk-test-load LOOPERS_ADMIN_TOKEN=token-of-the-load-test
 mock="http://127.0.0.1:$mock_port"
 
 # Persistence as a careful operator would run it.

@@ -11,7 +11,9 @@
 //! * [`ledger`]: budgets, holds and settlements over Redis, a file or memory.
 //! * [`journal`]: every hold and settlement in files that only grow, and the books that they make.
 //! * [`config`]: `loopers.yaml` as typed by a person, and as used by the program.
-//! * [`observe`]: metrics and the one log line per call.
+//! * [`post`]: one bounded POST to a host of the config.
+//! * [`observe`]: metrics, the one log line per call, and OpenTelemetry.
+//! * [`alerts`]: tells a person of budgets that fill up, of cuts and of a ledger that is gone.
 //! * [`gateway`]: the proxy itself: authenticate, bound, hold, forward, meter, settle.
 //! * [`control`]: operations on keys, teams, budgets and holds, and the admin listener.
 //! * [`mock`]: a mock provider that keeps its own invoice.
@@ -31,6 +33,7 @@ pub mod ledger;
 pub mod mock;
 pub mod money;
 pub mod observe;
+pub mod post;
 pub mod pricing;
 pub mod provider;
 pub mod secret;

@@ -98,6 +98,11 @@ pub fn random_hex<const COUNT: usize>() -> Result<String, getrandom::Error> {
     POOL.with_borrow_mut(Pool::take::<COUNT>).map(|bytes| hex(&bytes))
 }
 
+/// `COUNT` random bytes: ids of traces and spans.
+pub fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], getrandom::Error> {
+    POOL.with_borrow_mut(Pool::take::<COUNT>)
+}
+
 /// Random bytes that a thread has fetched from the operating system at once: two ids a call are then no system calls.
 struct Pool {
     bytes: [u8; POOL_BYTES],

@@ -2,24 +2,20 @@
 //!
 //! Only the config names hosts. Redirects are not followed, and nothing is read of an answer but its status.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
-use pingora::protocols::ALPN;
-use pingora::upstreams::peer::HttpPeer;
 use sha2::Sha256;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::notice::Notice;
 use crate::clock::Clock;
 use crate::config::{AlertFormat, AlertSettings, WebhookSettings};
 use crate::observe::metrics;
+use crate::post::Poster;
 
 /// The first wait before another try; each one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -60,7 +56,7 @@ impl Senders {
 }
 
 async fn run(webhook: WebhookSettings, tries: u64, limit: Duration, mut notices: mpsc::Receiver<Arc<Notice>>) {
-    let connector: Connector = Connector::new(None);
+    let poster = Poster::default();
     while let Some(notice) = notices.recv().await {
         let body = match webhook.format {
             AlertFormat::Json => serde_json::to_vec(&*notice),
@@ -69,11 +65,7 @@ async fn run(webhook: WebhookSettings, tries: u64, limit: Duration, mut notices:
         let Ok(body) = body.map(Bytes::from) else { continue };
         let mut wait = FIRST_WAIT;
         for attempt in 1..=tries {
-            let sent = match timeout(limit, post(&connector, &webhook, &notice.id, body.clone())).await {
-                Ok(sent) => sent,
-                Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
-            };
-            match sent {
+            match post(&poster, &webhook, &notice.id, body.clone(), limit).await {
                 Ok(()) => {
                     metrics::alert_sent(&webhook.name, "delivered");
                     break;
@@ -93,42 +85,27 @@ async fn run(webhook: WebhookSettings, tries: u64, limit: Duration, mut notices:
 }
 
 /// One POST. Any 2xx is a delivery.
-async fn post(connector: &Connector, webhook: &WebhookSettings, id: &str, body: Bytes) -> Result<(), String> {
-    let address = match webhook.url.host.parse::<IpAddr>() {
-        Ok(ip) => (ip, webhook.url.port).into(),
-        Err(_) => tokio::net::lookup_host((webhook.url.host.as_str(), webhook.url.port))
-            .await
-            .map_err(|error| error.to_string())?
-            .next()
-            .ok_or("its name has no address")?,
-    };
-    let mut peer = HttpPeer::new(address, webhook.url.tls, webhook.url.host.clone());
-    peer.options.alpn = ALPN::H1;
-    let said = |error: Box<pingora::Error>| error.etype().as_str().to_string();
-    let (mut session, _) = connector.get_http_session(&peer).await.map_err(said)?;
-    let head = head(webhook, id, &body, Clock::System.now() / 1000).map_err(said)?;
-    session.write_request_header(Box::new(head)).await.map_err(said)?;
-    session.write_request_body(body, true).await.map_err(said)?;
-    session.finish_request_body().await.map_err(said)?;
-    session.read_response_header().await.map_err(said)?;
-    let status = session.response_header().map_or(0, |head| head.status.as_u16());
-    session.shutdown().await;
-    if (200..300).contains(&status) { Ok(()) } else { Err(format!("status {status}")) }
+async fn post(
+    poster: &Poster,
+    webhook: &WebhookSettings,
+    id: &str,
+    body: Bytes,
+    limit: Duration,
+) -> Result<(), String> {
+    let headers = headers(webhook, id, &body, Clock::System.now() / 1000);
+    match poster.post(&webhook.url, "", &headers, body, limit).await? {
+        200..300 => Ok(()),
+        status => Err(format!("status {status}")),
+    }
 }
 
-fn head(webhook: &WebhookSettings, id: &str, body: &[u8], now: i64) -> Result<RequestHeader, Box<pingora::Error>> {
-    let path = if webhook.url.path.is_empty() { "/" } else { &webhook.url.path };
-    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(8))?;
-    head.insert_header("host", webhook.url.authority())?;
-    head.insert_header("content-type", "application/json")?;
-    head.insert_header("content-length", body.len())?;
-    head.insert_header("user-agent", concat!("loopers/", env!("CARGO_PKG_VERSION")))?;
-    head.insert_header("x-loopers-alert-id", id)?;
+fn headers(webhook: &WebhookSettings, id: &str, body: &[u8], now: i64) -> Vec<(String, String)> {
+    let mut headers = vec![("content-type", "application/json".to_string()), ("x-loopers-alert-id", id.to_string())];
     if let Some(secret) = &webhook.secret {
-        head.insert_header("x-loopers-timestamp", now.to_string())?;
-        head.insert_header("x-loopers-signature", signature(secret.expose().as_bytes(), now, body))?;
+        headers.push(("x-loopers-timestamp", now.to_string()));
+        headers.push(("x-loopers-signature", signature(secret.expose().as_bytes(), now, body)));
     }
-    Ok(head)
+    headers.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
 /// `sha256=` and the HMAC-SHA256, in hex, of the timestamp in seconds, a full stop and the body.

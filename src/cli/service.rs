@@ -41,6 +41,7 @@ pub fn settings(config: Option<&Path>, purpose: Purpose) -> Result<Settings, Fai
 pub fn serve(config: Option<&Path>) -> Result<(), Failure> {
     observe::log::init();
     let settings = settings(config, Purpose::Serve)?;
+    observe::log::set_format(settings.log.format);
     for (field, address) in [("listen", settings.listen), ("admin.listen", settings.admin.listen)] {
         free(field, address)?;
     }

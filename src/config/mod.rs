@@ -10,6 +10,7 @@ mod file;
 mod limits;
 mod lines;
 pub mod settings;
+mod telemetry;
 mod values;
 
 use std::ffi::OsString;
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 pub use settings::{
-    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles,
-    WebhookSettings,
+    AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, LogFormat, LogSettings, OnDisconnect, OtlpSettings,
+    ProviderSettings, Settings, TlsFiles, WebhookSettings,
 };
 
 /// The config that commands look for when they are not told of another.

@@ -40,6 +40,10 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Who is told of budgets that fill up.
     pub alerts: AlertSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Where traces and metrics are sent, if anywhere.
+    pub otlp: Option<OtlpSettings>,
     /// The files that all this was read from: the config and its price tables.
     pub sources: Vec<PathBuf>,
 }
@@ -97,6 +101,55 @@ pub enum AlertFormat {
     Json,
     /// What Slack's incoming webhooks take.
     Slack,
+}
+
+/// What a gateway writes of itself, on stderr, and of its calls, on stdout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// One JSON line a call on stdout.
+    pub calls: bool,
+    /// The shape of all other lines.
+    pub format: LogFormat,
+    /// Calls whose line may wait to be written.
+    pub queue: usize,
+}
+
+/// The shape of a line that is no call's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and text.
+    Text,
+    /// An object with the same.
+    Json,
+}
+
+/// The OpenTelemetry collector that is told of calls.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtlpSettings {
+    /// Where it is; `/v1/traces` and `/v1/metrics` are added.
+    pub endpoint: BaseUrl,
+    /// What is sent along, such as its own key.
+    pub headers: Vec<(String, Secret)>,
+    /// The name of this service.
+    pub service_name: String,
+    /// Whether traces are sent.
+    pub traces: bool,
+    /// Whether metrics are sent.
+    pub metrics: bool,
+    /// Of a hundred calls without a trace of their own, so many are recorded.
+    pub sample_percent: u64,
+    /// How often metrics are sent.
+    pub metrics_every: Duration,
+    /// Calls, and spans, that may wait to be sent.
+    pub queue: usize,
+    /// The longest wait for the collector's answer.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for OtlpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpSettings").field("service_name", &self.service_name).finish_non_exhaustive()
+    }
 }
 
 /// Where the books are.

@@ -65,8 +65,15 @@ providers:
     keep_alive: 0s
 limits: { body_bytes: 1024, in_flight: 1 }
 headers: { expose: false }
+log: { calls: false, format: json, queue: 100 }
+otlp: { endpoint: "https://collector:4318/x", service_name: gw, metrics: false, sample_percent: 5, timeout_seconds: 1 }
 "#,
     );
+    assert_eq!(settings.log, LogSettings { calls: false, format: LogFormat::Json, queue: 100 });
+    let otlp = settings.otlp.as_ref().unwrap();
+    assert_eq!((otlp.endpoint.to_string().as_str(), &*otlp.service_name), ("https://collector:4318/x", "gw"));
+    assert_eq!((otlp.traces, otlp.metrics, otlp.sample_percent, otlp.timeout.as_secs()), (true, false, 5, 1));
+    assert!(good("").otlp.is_none(), "off by default");
     let openai = &settings.providers["openai"];
     assert_eq!(openai.base_url, BaseUrl { tls: false, host: "localhost".into(), port: 8000, path: "/prefix".into() });
     assert_eq!(openai.base_url.to_string(), "http://localhost:8000/prefix");

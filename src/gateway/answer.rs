@@ -121,6 +121,11 @@ impl Meter {
         self.reader.observed(false).odd_usage
     }
 
+    /// The model that the answer names.
+    pub fn model(&mut self) -> Option<&str> {
+        self.reader.observed(false).model.as_deref()
+    }
+
     /// True when the provider's own terminal event was seen.
     pub fn finished(&mut self) -> bool {
         self.reader.observed(false).finished

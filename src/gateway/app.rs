@@ -20,6 +20,7 @@ use crate::alerts::Notes;
 use crate::config::Settings;
 use crate::control::http::Readiness;
 use crate::ledger::{KeyView, Ledger};
+use crate::observe::calls::Reports;
 use crate::observe::metrics;
 use crate::secret::KeyHash;
 
@@ -39,6 +40,8 @@ pub struct App {
     pub running: Arc<Running>,
     /// What the task that sends alerts is told.
     pub notes: Arc<Notes>,
+    /// Who is told of calls that have ended.
+    pub reports: Reports,
     /// Addresses of providers.
     pub resolver: Resolver,
     /// Certificate authorities of providers that bring their own.
@@ -64,6 +67,11 @@ pub struct App {
 impl App {
     /// A gateway over a ledger.
     pub fn new(settings: Settings, ledger: Ledger) -> Arc<App> {
+        App::telling(settings, ledger, Reports::none())
+    }
+
+    /// A gateway over a ledger that tells of its calls.
+    pub fn telling(settings: Settings, ledger: Ledger, reports: Reports) -> Arc<App> {
         let notes = Arc::new(Notes::default());
         let files = Files::divided(&settings.limits);
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
@@ -72,6 +80,7 @@ impl App {
             reserver: Reserver::default(),
             settler: Arc::new(Settler::new(notes.clone())),
             notes,
+            reports,
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
             trust: Trust::default(),

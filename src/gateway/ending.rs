@@ -10,8 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::answer::CutReason;
 use super::refusal::Refusal;
 use super::verdict::{self, Outcome};
-use super::{CUT, Ctx};
-use crate::alerts::Cut;
+use super::{CUT, Ctx, report};
 use crate::ledger::Charge;
 use crate::money::Money;
 use crate::observe::metrics;
@@ -167,7 +166,7 @@ async fn end_stream(session: &mut Session, refusal: &Refusal, ctx: &mut Ctx) -> 
 }
 
 /// An answer in one piece that broke off while its head was kept back: the client gets a whole error instead of a torn answer.
-async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> Result<()> {
+async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &mut Ctx) -> Result<()> {
     let Some(link) = &ctx.link else { return Ok(()) };
     let reply = refusal.reply(ctx.provider, ctx.route, &ctx.request_id);
     let mut answer = format!(
@@ -186,19 +185,23 @@ async fn replace_answer(session: &mut Session, refusal: &Refusal, ctx: &Ctx) -> 
     if !link.replace_answer(answer) {
         return Ok(());
     }
+    ctx.story.told = Some(reply.status);
     // Any byte of the old answer makes the connection send the new one.
     session.write_response_body(Some(Bytes::from_static(b" ")), false).await
 }
 
-/// Settles the call's hold and counts what happened. Runs exactly once a request; never waits.
-pub fn settle(error: Option<&Error>, ctx: &mut Ctx) {
+/// Settles the call's hold, and tells what happened; `written` is the status that went to the client. Runs exactly once a request;
+/// never waits.
+pub fn settle(error: Option<&Error>, written: Option<u16>, ctx: &mut Ctx) {
     failpoint!("call_ended");
     let charge = charge(error, ctx);
     let gone = ctx.link.as_ref().is_some_and(|link| link.gone())
         || error.is_some_and(|e| e.esource() == &ErrorSource::Downstream && e.etype() != &CUT);
-    count(error, gone, ctx);
-    if let Some(admitted) = ctx.admitted.take() {
+    if let Some(admitted) = &ctx.admitted {
         log::debug!("{}: {:?} of {} held, {charge:?}", ctx.request_id, ctx.status, admitted.hold.granted());
+    }
+    report::tell(error.is_some(), gone, written, charge, ctx);
+    if let Some(admitted) = ctx.admitted.take() {
         admitted.hold.settle(charge);
     }
     if let Some(link) = &ctx.link {
@@ -235,64 +238,4 @@ fn unmetered(ctx: &Ctx) -> Option<u64> {
     let received = link.received()?;
     let unmetered = ctx.meter.as_ref().map_or(received, |meter| meter.unmetered(received));
     (unmetered <= UNMETERED_BYTES_MAX).then_some(unmetered)
-}
-
-fn count(error: Option<&Error>, gone: bool, ctx: &mut Ctx) {
-    let name = ctx.provider_name.clone();
-    let provider = if name.is_empty() { "none" } else { &*name };
-    let route = ctx.route.map_or("none", |route| route.label);
-    let stopped = ctx.stopped();
-    let outcome = match (ctx.refused, ctx.status) {
-        _ if ctx.cut.is_some() || stopped.is_some() => "cut",
-        _ if gone => "client_gone",
-        (Some(_), None) => "refused",
-        (Some(_), Some(_)) => "upstream_failed",
-        (None, Some(status)) if status >= 400 => "provider_error",
-        (None, _) if error.is_some() => "failed",
-        _ => "ok",
-    };
-    metrics::request(provider, route, outcome);
-    if ctx.is_stream() {
-        metrics::stream_closed();
-    }
-    if gone {
-        metrics::client_disconnect(provider);
-    }
-    let cut = match (ctx.cut, stopped) {
-        (_, Some(stopped)) => Some(stopped.code),
-        (Some(CutReason::HoldReached), None) => Some("hold_reached"),
-        (Some(CutReason::Unreadable), None) => Some("unreadable"),
-        (None, None) => None,
-    };
-    if let Some(reason) = cut {
-        metrics::cut(reason);
-        if let (Some(admitted), Some(call)) = (&ctx.admitted, &ctx.call) {
-            let chain = admitted.hold.at().chain.clone();
-            ctx.app.notes.cut(Cut { chain, reason, model: call.price.id.to_string() });
-        }
-    }
-    let prices = ctx.settings.prices.clone();
-    if let (Some(meter), Some(call)) = (&mut ctx.meter, &ctx.call) {
-        let model = call.price.id.split_once('/').map_or(&*call.price.id, |(_, model)| model);
-        if let Some((_, usage)) = meter.reported_cost(&prices, provider) {
-            metrics::tokens(provider, model, "input", usage.total_input());
-            metrics::tokens(provider, model, "output", usage.total_output());
-        }
-        if meter.odd() {
-            metrics::odd_usage(provider);
-        }
-    }
-    times(provider, ctx);
-}
-
-/// Time spent in the gateway: before the provider was called, and after its last byte.
-fn times(provider: &str, ctx: &Ctx) {
-    let total = ctx.started.elapsed();
-    let Some(upstream_at) = ctx.upstream_at else { return metrics::overhead(total) };
-    let before = upstream_at.duration_since(ctx.started);
-    let after = ctx.last_byte_at.map(|at| at.elapsed()).unwrap_or_default();
-    metrics::overhead(before.saturating_add(after));
-    if let Some(first) = ctx.first_byte_at {
-        metrics::ttft(provider, first.duration_since(upstream_at));
-    }
 }

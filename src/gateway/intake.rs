@@ -197,8 +197,8 @@ pub fn session_headers(headers: &HeaderMap) -> Result<SessionHeaders, Refusal> {
 
 impl SessionHeaders {
     /// The session that the request names.
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+    pub fn id(&self) -> Option<Arc<str>> {
+        self.id.clone()
     }
 
     /// The session under a key's policy: the one named, or the shared one where anything limits sessions.

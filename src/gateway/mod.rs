@@ -26,6 +26,7 @@ mod link;
 mod loops;
 mod refusal;
 mod reload;
+mod report;
 mod reserver;
 mod resolver;
 pub mod running;
@@ -52,6 +53,7 @@ use self::app::{App, Permit, size};
 use self::forward::Outbound;
 use self::link::ClientLink;
 use self::refusal::Refusal;
+use self::report::Story;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
 use crate::provider::{AnswerHead, Call, Provider, Route};
@@ -101,6 +103,8 @@ struct Ctx {
     last_byte_at: Option<Instant>,
     /// Shares of bounded resources, given back at the end.
     permits: Vec<Permit>,
+    /// What is only told.
+    story: Story,
 }
 
 impl Ctx {
@@ -168,6 +172,7 @@ impl ProxyHttp for Gateway {
             first_byte_at: None,
             last_byte_at: None,
             permits: Vec::new(),
+            story: Story::default(),
         }
     }
 
@@ -175,9 +180,13 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         self.start_settling();
         ctx.link = if session.as_http1().is_some() { client::link_of(session) } else { None };
+        ctx.story.client_asked(&session.req_header().headers);
         match self.admission(session, ctx).await {
             Ok(Next::Forward) => Ok(false),
-            Ok(Next::Answered) => Ok(true),
+            Ok(Next::Answered) => {
+                ctx.story.own = true;
+                Ok(true)
+            }
             Err(Denied::Gone(error)) => Err(error),
             Err(Denied::Refused(refusal)) => {
                 ctx.refused = Some(refusal.code);
@@ -261,6 +270,7 @@ impl ProxyHttp for Gateway {
         }
         ctx.status = Some(head.status.as_u16());
         ctx.first_byte_at = Some(Instant::now());
+        ctx.story.provider_answered(&head.headers);
         let (Some(provider), Some(route), Some(call), Some(admitted)) =
             (ctx.provider, ctx.route, &ctx.call, &ctx.admitted)
         else {
@@ -304,7 +314,8 @@ impl ProxyHttp for Gateway {
             ctx.note_received();
             return ending::cut();
         }
-        ctx.last_byte_at = Some(Instant::now());
+        let came_at = Instant::now();
+        ctx.last_byte_at = Some(came_at);
         let Some(meter) = &mut ctx.meter else { return Ok(None) };
         let piece = body.take().unwrap_or_default();
         let mut emit = BytesMut::with_capacity(piece.len());
@@ -333,6 +344,8 @@ impl ProxyHttp for Gateway {
         if end {
             ctx.complete = true;
             ending::announce_cost(ctx);
+        } else {
+            ctx.story.metering += came_at.elapsed();
         }
         *body = (!emit.is_empty()).then_some(emit);
         Ok(None)
@@ -370,8 +383,8 @@ impl ProxyHttp for Gateway {
     }
 
     /// The end of every call, however it ended: its one settlement.
-    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
-        ending::settle(error, ctx);
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        ending::settle(error, session.response_written().map(|head| head.status.as_u16()), ctx);
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, error: &Error) -> bool {
@@ -415,6 +428,7 @@ impl Gateway {
         let configured = settings.providers.get(target.provider);
         ctx.goes_to(target.provider, configured);
         let (credentials, view) = attempts::authenticate(session, &app, &settings, &target).await?;
+        ctx.story.view = Some(view.clone());
         let (Some(provider), Some(provider_settings)) = (ctx.provider, configured) else {
             return Err(Refusal::unknown_route().into());
         };
@@ -428,6 +442,7 @@ impl Gateway {
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
+        ctx.story.session = run.id();
         let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
@@ -446,15 +461,15 @@ impl Gateway {
         let body = if route.body { Some(body::read(session, ctx).await?) } else { None };
         if route.metered {
             let path = (target.path, target.query.as_deref());
-            loops::check(&app, &settings, &credentials.key, run.id(), body.as_deref().unwrap_or_default())?;
+            loops::check(&app, &settings, &credentials.key, run.id().as_deref(), body.as_deref().unwrap_or_default())?;
             let call =
                 body::read_call(session, ctx, (provider, route), path, body.unwrap_or_default(), provider_settings)?;
+            ctx.call = Some(call.clone());
             intake::admits_model(&view.key.policy, name, &call.model)?;
             let admitted = admit::admit(session, &request, view, &call).await?;
             ctx.body = call.body.render(admitted.clamped_to);
             outbound.content_length = Some(ctx.body.len());
             ctx.admitted = Some(admitted);
-            ctx.call = Some(call);
             if let (OnDisconnect::Drain, Some(link)) = (provider_settings.on_disconnect, &ctx.link) {
                 link.survive();
             }

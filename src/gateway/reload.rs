@@ -108,6 +108,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.head_seconds", old.limits.head_seconds != new.limits.head_seconds),
         ("limits.answer_bytes", old.limits.answer_bytes != new.limits.answer_bytes),
+        ("log", old.log != new.log),
+        ("otlp", old.otlp != new.otlp),
         ("limits.header_bytes", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.key_cache", old.limits.key_cache != new.limits.key_cache),
         ("state", old.state != new.state),

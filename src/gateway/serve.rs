@@ -37,12 +37,15 @@ use crate::alerts;
 use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
 use crate::ledger::Ledger;
+use crate::observe::calls::Reports;
 use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// How long after a panic a task begins again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long what is told of the last calls may take after that.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -57,7 +60,8 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     let (ledger, own) = core.block_on(open_gateway(&settings))?;
-    let app = App::new(settings, for_other_runtime(&ledger));
+    let reports = Reports::start(&settings).context("the threads that tell of calls could not be started")?;
+    let app = App::telling(settings, for_other_runtime(&ledger), reports);
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     if let Some(own) = &own {
@@ -119,7 +123,7 @@ fn server_conf(settings: &Settings, files: Files) -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         // Only if the drainer hangs: it ends the process before.
-        grace_period_seconds: Some(settings.limits.drain_seconds + 2 * LAST_SETTLEMENTS.as_secs()),
+        grace_period_seconds: Some(settings.limits.drain_seconds + (2 * LAST_SETTLEMENTS + LAST_REPORTS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
         upstream_keepalive_pool_size: files.idle_upstream,
@@ -156,9 +160,14 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
     while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
-    if app.settler.drain(ledger, deadline).await {
-        return;
+    if !app.settler.drain(ledger, deadline).await {
+        leave_on_disk(app);
     }
+    app.reports.flush(std::time::Instant::now() + LAST_REPORTS).await;
+}
+
+/// Settlements that the ledger did not take in time wait for the next gateway.
+fn leave_on_disk(app: &App) {
     let left = app.settler.pending();
     match app.settler.save_all() {
         Ok(Some(saved)) if saved > 0 => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    Result, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result, TextEncoder,
 };
 
 use crate::clock::Window;
@@ -27,6 +27,10 @@ const FAST_SECONDS: &[f64] = &[
 const SLOW_SECONDS: &[f64] =
     &[0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0];
 
+const LOG_DROPPED: &str = "Calls whose line in the call log was not written: whoever reads stdout did not keep up.";
+const OTLP_EXPORTS: &str = "Requests to the OpenTelemetry collector: delivered, or failed in all their tries.";
+const OTLP_DROPPED: &str = "Calls and spans that were not told to the OpenTelemetry collector.";
+const OVERHEAD: &str = "Time of a call spent in the gateway; neither the provider nor the client's sending is in it.";
 const PRICES_AT: &str = "When the prices in force were read from their source.";
 
 /// `None` only if a name or label below were invalid: metrics then stay silent, and calls go on. A test reads every one.
@@ -48,6 +52,9 @@ struct Metrics {
     reloads: IntCounterVec,
     alerts: IntCounterVec,
     alerts_dropped: IntCounterVec,
+    log_dropped: IntCounter,
+    otlp: IntCounterVec,
+    otlp_dropped: IntCounterVec,
     budget_used: GaugeVec,
     prices_at: IntGauge,
     disconnects: IntCounterVec,
@@ -71,10 +78,9 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new("loopers_build_info", "1, with the running version."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registered(r, build)?;
-        let help = "Time spent in the gateway, the provider's time left out.";
-        let overhead = HistogramOpts::new("loopers_overhead_seconds", help).buckets(FAST_SECONDS.to_vec());
+        let overhead = HistogramOpts::new("loopers_overhead_seconds", OVERHEAD).buckets(FAST_SECONDS.to_vec());
         Ok(Metrics {
-            requests: counter(r, "requests_total", "Calls answered.", &["provider", "route", "outcome"])?,
+            requests: counter(r, "requests_total", "Calls that ended.", &["provider", "route", "outcome"])?,
             refusals: counter(r, "refusals_total", "Calls refused by the gateway, by error code.", &["code"])?,
             cuts: counter(r, "cuts_total", "Streams cut by the gateway.", &["reason"])?,
             tokens: counter(r, "tokens_total", "Tokens billed.", &["provider", "model", "direction"])?,
@@ -85,6 +91,9 @@ impl Metrics {
                 &["webhook", "result"],
             )?,
             alerts_dropped: counter(r, "alerts_dropped_total", "Alerts that did not fit a queue.", &["queue"])?,
+            log_dropped: registered(r, IntCounter::new("loopers_log_dropped_total", LOG_DROPPED)?)?,
+            otlp: counter(r, "otlp_exports_total", OTLP_EXPORTS, &["signal", "result"])?,
+            otlp_dropped: counter(r, "otlp_dropped_total", OTLP_DROPPED, &["what"])?,
             budget_used: registered(r, budget_used_gauge()?)?,
             prices_at: registered(r, IntGauge::new("loopers_price_table_timestamp_seconds", PRICES_AT)?)?,
             reloads: counter(r, "config_reloads_total", "Reloads of the config: taken or refused.", &["result"])?,
@@ -323,6 +332,66 @@ pub fn alert_dropped(queue: &str) {
     with(|m| m.alerts_dropped.with_label_values(&[queue]).inc());
 }
 
+/// So many calls have no line in the call log.
+pub fn log_dropped(calls: u64) {
+    with(|m| m.log_dropped.inc_by(calls));
+}
+
+/// Telemetry is sent: what becomes of it counts from 0.
+pub fn otlp_begins() {
+    with(|m| {
+        for signal in ["traces", "metrics"] {
+            for result in ["delivered", "failed"] {
+                m.otlp.with_label_values(&[signal, result]);
+            }
+        }
+        for what in ["calls", "spans"] {
+            m.otlp_dropped.with_label_values(&[what]);
+        }
+    });
+}
+
+/// A request with `traces` or `metrics` was `delivered` to the collector, or `failed` in all its tries.
+pub fn otlp_export(signal: &str, result: &str) {
+    with(|m| m.otlp.with_label_values(&[signal, result]).inc());
+}
+
+/// So many `calls` or `spans` are not told to the collector.
+pub fn otlp_dropped(what: &str, count: u64) {
+    with(|m| m.otlp_dropped.with_label_values(&[what]).inc_by(count));
+}
+
+/// What is held, open and owed right now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Money held by calls of this gateway.
+    pub held: Money,
+    /// Money billed beyond what was held, since the start.
+    pub overrun: Money,
+    /// Holds of calls that run.
+    pub open_holds: u64,
+    /// Ended calls whose charge the ledger has not taken yet.
+    pub unsettled: u64,
+    /// Streams that run.
+    pub streams: u64,
+    /// Whether the ledger takes holds.
+    pub ledger_up: bool,
+}
+
+/// The same as the gauges say.
+pub fn standing() -> Standing {
+    let Some(m) = &*METRICS else { return Standing::default() };
+    let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
+    Standing {
+        held: Money::from_nano(u64::try_from(m.held.load(Relaxed)).unwrap_or(0)),
+        overrun: Money::from_nano(m.overrun.load(Relaxed)),
+        open_holds: count(&m.open_holds),
+        unsettled: count(&m.unsettled),
+        streams: count(&m.streams),
+        ledger_up: m.ledger_up.get() == 1,
+    }
+}
+
 /// The most that is used of any budget, by level and window, in millionths. What is not named is at nothing.
 pub fn budget_used(most: &HashMap<(&str, &str), u64>) {
     with(|m| {
@@ -371,71 +440,4 @@ pub fn render() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_of_the_contract_is_there_with_its_labels() {
-        let cent = Money::from_nano(10_000_000);
-        request("openai", "chat_completions", "ok");
-        refusal("budget_exceeded");
-        cut("hold_reached");
-        charged("openai", "gpt-\"4", cent);
-        charged("openai", "gpt-\"4", Money::from_nano(1));
-        refunded(cent);
-        overrun(Money::ZERO);
-        hold_opened(cent);
-        hold_opened(cent);
-        hold_closed(cent);
-        unsettled(3);
-        tokens("openai", "gpt-4o", "input", 7);
-        overhead(Duration::from_micros(70));
-        ledger("reserve", Duration::from_micros(300));
-        ttft("openai", Duration::from_millis(300));
-        stream_opened();
-        stream_opened();
-        stream_closed();
-        client_disconnect("openai");
-        ledger_up(true);
-        odd_usage("openai");
-        config_reload("taken");
-        alert_sent("ops", "delivered");
-        alert_dropped("queue");
-        budget_used(&HashMap::from([(("key", "daily"), 750_000)]));
-        prices_at(1_700_000_000);
-        let text = render();
-        for line in [
-            "loopers_requests_total{outcome=\"ok\",provider=\"openai\",route=\"chat_completions\"} 1",
-            "loopers_refusals_total{code=\"budget_exceeded\"} 1",
-            "loopers_cuts_total{reason=\"hold_reached\"} 1",
-            "loopers_charged_usd_total{provider=\"openai\",model=\"gpt-\\\"4\"} 0.010000001",
-            "loopers_refunded_usd_total 0.01",
-            "loopers_overrun_usd_total 0",
-            "loopers_held_usd 0.01",
-            "loopers_open_holds 1",
-            "loopers_tokens_total{direction=\"input\",model=\"gpt-4o\",provider=\"openai\"} 7",
-            "loopers_overhead_seconds_bucket{le=\"0.0001\"} 1",
-            "loopers_ledger_seconds_count{op=\"reserve\"} 1",
-            "loopers_ttft_seconds_bucket{provider=\"openai\",le=\"0.2\"} 0",
-            "loopers_streams_open 1",
-            "loopers_client_disconnects_total{provider=\"openai\"} 1",
-            "loopers_ledger_up 1",
-            "loopers_config_reloads_total{result=\"taken\"} 1",
-            "loopers_alerts_total{result=\"delivered\",webhook=\"ops\"} 1",
-            "loopers_alerts_dropped_total{queue=\"queue\"} 1",
-            "loopers_budget_used_ratio_max{level=\"key\",window=\"daily\"} 0.75",
-            "loopers_budget_used_ratio_max{level=\"team\",window=\"daily\"} 0",
-            "loopers_price_table_timestamp_seconds 1700000000",
-            concat!("loopers_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\nnot in\n{text}");
-        }
-        // Other tests of this process settle holds too.
-        assert!(text.lines().any(|line| line.starts_with("loopers_unsettled_holds ")), "{text}");
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let name = &line[..line.find(['{', ' ']).unwrap()];
-            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
-        }
-    }
-}
+mod tests;

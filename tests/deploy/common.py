@@ -22,6 +22,7 @@ VENV = pathlib.Path(sys.executable).parent
 START_SECONDS = 30
 PROVIDER_KEY = "sk-test-deploy"
 ADMIN_TOKEN = "admin-token-of-the-deploy-test"
+OTLP_HEADERS = "authorization=Bearer%20otlp-secret-of-the-deploy-test,x-tenant=loopers"
 
 
 def check(fine, problem):
@@ -114,11 +115,13 @@ class Processes:
                     child.kill()
                     child.wait()
 
-    def start(self, name, *command, ready, cwd=None, **environment):
+    def start(self, name, *command, ready, cwd=None, stdout=None, **environment):
+        """A child whose output goes to NAME.log, or its stdout to a file of its own."""
         log = self.folder / f"{name}.log"
-        with log.open("wb") as out:
+        with log.open("wb") as err, contextlib.ExitStack() as files:
+            out = files.enter_context((self.folder / stdout).open("wb")) if stdout else err
             child = subprocess.Popen([str(part) for part in command], cwd=cwd or self.folder, stdin=subprocess.DEVNULL,
-                                     stdout=out, stderr=subprocess.STDOUT, env=dict(os.environ, **environment))
+                                     stdout=out, stderr=err, env=dict(os.environ, **environment))
         self.children.append(child)
 
         def up():
@@ -144,10 +147,11 @@ class Processes:
 class Gateway:
     """One `loopers serve`, with a config of its own."""
 
-    def __init__(self, processes, mock, ledger, name="gateway", limits=None):
+    def __init__(self, processes, mock, ledger, name="gateway", limits=None, **more):
         self.port, self.admin_port, self.processes = free_port(), free_port(), processes
         self.url, self.admin = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin_port}"
         self.config = processes.folder / f"{name}.yaml"
+        self.calls = processes.folder / f"{name}.calls.jsonl"
         self.config.write_text(yaml.safe_dump({
             "listen": f"127.0.0.1:{self.port}",
             "admin": {"listen": f"127.0.0.1:{self.admin_port}", "token": "env:LOOPERS_ADMIN_TOKEN"},
@@ -157,9 +161,11 @@ class Gateway:
             "limits": limits or {},
             # Nobody listens there: its counters are there all the same.
             "alerts": {"webhooks": {"ops": {"url": "http://127.0.0.1:9/"}}},
+            **more,
         }))
         self.process = processes.start(name, binary(), "serve", "--config", self.config, ready=lambda: answers(f"{self.url}/readyz"),
-                                       OPENAI_API_KEY=PROVIDER_KEY, LOOPERS_ADMIN_TOKEN=ADMIN_TOKEN)
+                                       stdout=self.calls.name, OPENAI_API_KEY=PROVIDER_KEY, LOOPERS_ADMIN_TOKEN=ADMIN_TOKEN,
+                                       OTLP_HEADERS=OTLP_HEADERS)
 
     def command(self, *arguments):
         return json.loads(output_of(binary(), *arguments, "--config", self.config, "--json"))

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-MODULES = ("static", "shutdown", "dashboard", "image")
+MODULES = ("static", "shutdown", "telemetry", "dashboard", "image")
 
 
 def tests(wanted):

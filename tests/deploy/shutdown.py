@@ -23,8 +23,9 @@ def constant(pattern, what):
 def after_drain():
     """Seconds from the end of the drain to the end of the process, at most."""
     settle = constant(r"const LAST_SETTLEMENTS: Duration = Duration::from_secs\((\d+)\)", "LAST_SETTLEMENTS")
-    # Once for the calls that are cut to end, once for the ledger to take what they owe.
-    return 2 * settle
+    reports = constant(r"const LAST_REPORTS: Duration = Duration::from_secs\((\d+)\)", "LAST_REPORTS")
+    # Once for the calls that are cut to end, once for the ledger to take what they owe; then their lines in the log.
+    return 2 * settle + reports
 
 
 def seconds_of(text):

@@ -64,6 +64,7 @@ def test_compose_keeps_its_promises():
     for words in ("--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction", "requirepass $$REDIS_PASSWORD"):
         check(words in text, f"Redis runs without `{words}`")
     check(any(volume.endswith(":/data") for volume in redis["volumes"]), "Redis has no volume")
+    room_for_redis("compose.yaml", text, redis["mem_limit"])
     for name, service in services.items():
         check(service["read_only"] and service["cap_drop"] == ["ALL"], f"{name}: its root file system can be written to")
         for port in service.get("ports", []):
@@ -74,6 +75,23 @@ def test_compose_keeps_its_promises():
         for volume in service.get("volumes", []):
             if isinstance(volume, dict) and volume["type"] == "bind":
                 check((ROOT / volume["source"]).exists(), f"{name}: {volume['source']} does not exist")
+
+
+def room_for_redis(file, command, limit):
+    """Full must mean refused: beyond the container's limit the kernel kills Redis, and what was not yet on disk is forgotten."""
+    units = {"m": 1, "mb": 1, "Mi": 1, "g": 1024, "gb": 1024, "Gi": 1024}
+    mib = lambda text: int(re.match(r"\d+", text)[0]) * units[re.sub(r"^\d+", "", text)]
+    most = re.search(r"--maxmemory (\S+)", command)
+    check(most, f"{file}: Redis runs without --maxmemory")
+    # Rewriting the AOF forks: pages that change meanwhile are there twice.
+    check(mib(most[1]) <= 0.7 * mib(limit), f"{file}: --maxmemory {most[1]} leaves no room below the limit {limit}")
+
+
+def test_redis_of_the_dev_overlay_refuses_before_it_is_killed():
+    found = [one for one in rendered("dev") if one["kind"] in ("StatefulSet", "Deployment") and "redis" in one["metadata"]["name"]]
+    check(len(found) == 1, f"Redis of dev: {len(found)}")
+    (container,) = found[0]["spec"]["template"]["spec"]["containers"]
+    room_for_redis("k8s/overlays/dev/redis.yaml", " ".join(container["command"]), container["resources"]["limits"]["memory"])
 
 
 def images():

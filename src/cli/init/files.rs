@@ -167,7 +167,7 @@ pub fn compose(plan: &Plan, config: &str) -> String {
         text,
         "{command}    volumes:\n{volume}      - {{ type: bind, source: \"./{config}\", target: {folder}/loopers.yaml, read_only: true }}\n{beside}    \
          # This machine only; 8080:8080 opens it to others.\n    ports: [\"127.0.0.1:8080:8080\"]\n    \
-         # limits.drain_seconds (30), the last settlements, and a margin: a call that is killed is charged in full.\n    stop_grace_period: 45s\n    \
+         # limits.drain_seconds (30), the last settlements, and a margin: a call that is killed is charged in full.\n    stop_grace_period: 50s\n    \
          ulimits:\n      nofile: {{ soft: 65536, hard: 65536 }}\n"
     );
     text.push_str(if plan.redis { REDIS } else { "\nvolumes:\n  ledger: {}\n" });
