@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::proxy::Session;
-
 use super::app::App;
+use super::around::Around;
 use super::hold::Hold;
 use super::intake::{self, SessionHeaders};
 use super::link::ClientLink;
@@ -14,7 +13,7 @@ use super::refusal::Refusal;
 use super::running::CutSwitch;
 use crate::config::Settings;
 use crate::ledger::{
-    Held, HoldId, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
+    Held, KeyView, LedgerError, Overflow, Refusal as LedgerRefusal, Remaining, Reserve, SessionAsk, Verdict,
 };
 use crate::money::Money;
 use crate::observe::metrics;
@@ -107,7 +106,7 @@ pub async fn fresh_view(app: &Arc<App>, hash: &KeyHash) -> Result<Arc<KeyView>, 
 
 /// Holds the most that `call` can cost. Where that does not fit: a tighter bound by the exact tokenizer, and what the key's `overflow` says.
 pub async fn admit(
-    session: &mut Session,
+    around: &mut impl Around,
     request: &Request<'_>,
     view: Arc<KeyView>,
     call: &Arc<Call>,
@@ -115,7 +114,7 @@ pub async fn admit(
     let full = call.bound(call.input_max, call.output_max);
     let ended = request.app.settler.ended_so_far();
     let mut taking = Taking { request, view, model: Some(call.model.clone()), id: call.price.id.clone() };
-    match taking.take(session, full, full).await? {
+    match taking.take(around, full, full).await? {
         Ok((hold, held)) => return Ok(admitted(request, call, call.input_max, hold, held, full, false)),
         Err(refused) if !is_budget(&refused) => return Err(taking.refusal(refused, full).into()),
         Err(_) => {}
@@ -131,9 +130,11 @@ pub async fn admit(
         Overflow::Clamp => call.bound(input, call.output_min),
         Overflow::Cut => call.bound(input, (call.output_min + in_flight(call.output_min)).min(call.output_max)),
     };
-    let mut verdict = taking.take(session, least, most).await?;
-    if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least)) && has_ended(request.app, ended).await {
-        verdict = taking.take(session, least, most).await?;
+    let mut verdict = taking.take(around, least, most).await?;
+    if verdict.as_ref().is_err_and(|refused| would_fit_at_rest(refused, least))
+        && has_ended(around, request.app, ended).await
+    {
+        verdict = taking.take(around, least, most).await?;
     }
     match verdict {
         Ok((hold, held)) => Ok(admitted(request, call, input, hold, held, most, overflow == Overflow::Cut)),
@@ -142,9 +143,9 @@ pub async fn admit(
 }
 
 /// Admits a call that costs nothing, such as a list of models: key, states and expiry are checked in the same atomic step.
-pub async fn admit_free(session: &mut Session, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
+pub async fn admit_free(around: &mut impl Around, request: &Request<'_>, view: Arc<KeyView>) -> Result<(), Denied> {
     let mut taking = Taking { request, view, model: None, id: Arc::from("-") };
-    match taking.take(session, Money::ZERO, Money::ZERO).await? {
+    match taking.take(around, Money::ZERO, Money::ZERO).await? {
         Ok((hold, _)) => {
             hold.settle(crate::ledger::Charge::Exact(Money::ZERO));
             Ok(())
@@ -169,8 +170,8 @@ fn would_fit_at_rest(refused: &LedgerRefusal, least: Money) -> bool {
 
 /// Whether a call has ended in the ledger since `ended` were counted. Those whose clients may have seen their end are waited for: whoever
 /// makes one call after the other must not be refused for what the one before still holds.
-async fn has_ended(app: &App, ended: u64) -> bool {
-    app.settler.earlier_endings(tokio::time::Instant::now() + ENDINGS_PATIENCE).await;
+async fn has_ended(around: &mut impl Around, app: &App, ended: u64) -> bool {
+    app.settler.earlier_endings(around.pause(ENDINGS_PATIENCE)).await;
     app.settler.ended_so_far() != ended
 }
 
@@ -228,15 +229,15 @@ impl Taking<'_, '_> {
     /// Reserves once; starts over when the key's record changed under it.
     async fn take(
         &mut self,
-        session: &mut Session,
+        around: &mut impl Around,
         least: Money,
         most: Money,
     ) -> Result<Result<(Hold, Held), LedgerRefusal>, Denied> {
         for _ in 0..ATTEMPTS_MAX {
-            let ask = self.ask(least, most)?;
+            let ask = self.ask(around, least, most)?;
             let (app, provider) = (self.request.app.clone(), self.request.provider.clone());
             let mut hold = Hold::before_reserve(app, ask.hold_ref(), provider, self.id.clone());
-            match self.reserve(session, &ask).await? {
+            match self.reserve(around, &ask).await? {
                 Ok(Verdict::Held(held)) => {
                     hold.taken(held.granted);
                     return Ok(Ok((hold, held)));
@@ -261,17 +262,16 @@ impl Taking<'_, '_> {
     }
 
     /// Sends the reserve. A client that leaves meanwhile ends the call, but only after the answer is known.
-    async fn reserve(&self, session: &mut Session, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
+    async fn reserve(&self, around: &mut impl Around, ask: &Reserve) -> Result<Result<Verdict, LedgerError>, Denied> {
         let started = Instant::now();
         let reserve = self.request.app.ledger.reserve(ask);
         tokio::pin!(reserve);
         let verdict = tokio::select! {
             biased;
             verdict = &mut reserve => verdict,
-            gone = session.read_body_or_idle(true) => {
+            gone = around.left() => {
                 let _ = reserve.await;
-                let error = gone.err().unwrap_or_else(|| pingora::Error::new(pingora::ErrorType::ConnectionClosed));
-                return Err(Denied::Gone(error.into_down()));
+                return Err(Denied::Gone(gone));
             }
         };
         metrics::ledger("reserve", started.elapsed());
@@ -281,9 +281,9 @@ impl Taking<'_, '_> {
         Ok(verdict)
     }
 
-    fn ask(&self, least: Money, most: Money) -> Result<Reserve, Refusal> {
+    fn ask(&self, around: &mut impl Around, least: Money, most: Money) -> Result<Reserve, Refusal> {
         Ok(Reserve {
-            hold: HoldId::random().map_err(|e| ledger_down(&e))?,
+            hold: around.hold_id().map_err(|e| ledger_down(&e))?,
             view: self.view.clone(),
             session: self.session(),
             least,

@@ -7,9 +7,9 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::answer::CutReason;
 use super::refusal::Refusal;
-use super::{CUT, Ctx, admit};
+use super::verdict::{self, Outcome};
+use super::{CUT, Ctx};
 use crate::alerts::Cut;
-use crate::config::OnDisconnect;
 use crate::ledger::{Charge, Remaining};
 use crate::money::Money;
 use crate::observe::metrics;
@@ -18,6 +18,12 @@ use crate::observe::metrics;
 const UNMETERED_BYTES_MAX: u64 = 16 << 10;
 /// The status under which a call is reported whose client left.
 const CLIENT_CLOSED: u16 = 499;
+
+/// Ends an answer in its middle.
+pub fn cut<T>() -> Result<T> {
+    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
+    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
+}
 
 /// Adds what Loopers says of the call to the answer's head.
 pub fn answer_headers(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
@@ -176,45 +182,26 @@ pub fn settle(error: Option<&Error>, ctx: &mut Ctx) {
     }
 }
 
-/// What the call is charged. Doubt charges in full; only what the provider certainly did not bill is free.
+/// What the call is charged.
 fn charge(error: Option<&Error>, ctx: &mut Ctx) -> Charge {
-    let Some(admitted) = &ctx.admitted else { return Charge::Exact(Money::ZERO) };
-    if !admitted.hold.was_sent() {
-        return Charge::Exact(Money::ZERO);
-    }
-    let granted = admitted.hold.granted();
-    let stopped = admitted.switch.reason().is_some() || ctx.cut.is_some();
-    let (Some(provider), Some(call)) = (ctx.provider, ctx.call.clone()) else { return Charge::Full };
-    let drop_stops_bill = provider.drop_stops_bill();
-    let on_disconnect = ctx.provider_settings().map(|settings| settings.on_disconnect);
-    let (prices, name) = (ctx.settings.prices.clone(), ctx.provider_name.clone());
-    let complete = ctx.complete;
-    let reported = ctx.meter.as_mut().and_then(|meter| {
-        // Usage in mid-answer may still grow: it counts once the answer is at its end.
-        let at_end = complete || meter.finished();
-        at_end.then(|| meter.reported_cost(&prices, &name)).flatten().map(|(cost, _)| cost)
-    });
-    if let Some(cost) = reported {
-        return if stopped { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
-    }
-    let left = error.is_some_and(|e| e.esource() == &ErrorSource::Downstream);
-    let may_count = (stopped && drop_stops_bill) || (left && !stopped && on_disconnect == Some(OnDisconnect::Cancel));
-    if may_count
-        && call.cuttable
-        && let Some(unmetered) = unmetered(ctx)
-    {
-        let in_flight = admit::in_flight(0).saturating_add(unmetered);
-        match &mut ctx.meter {
-            Some(meter) if meter.is_stream() => return Charge::Exact(meter.generated_cost(in_flight)),
-            // Before its head a stream has generated nothing but what is in flight.
-            None => return Charge::Exact(call.worst(call.input_max, in_flight).min(granted)),
-            Some(_) => {}
-        }
-    }
-    match ctx.status {
-        Some(status) if ctx.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
-        _ => Charge::Full,
-    }
+    let unmetered = unmetered(ctx);
+    let (Some(admitted), Some(provider), Some(call)) = (&ctx.admitted, ctx.provider, ctx.call.clone()) else {
+        // Without a hold there is nothing to charge; with one there are a provider and a call.
+        return if ctx.admitted.is_some() { Charge::Full } else { Charge::Exact(Money::ZERO) };
+    };
+    let settings = ctx.settings.clone();
+    let outcome = Outcome {
+        sent: admitted.hold.was_sent(),
+        granted: admitted.hold.granted(),
+        is_stopped: admitted.switch.reason().is_some(),
+        cut: ctx.cut,
+        status: ctx.status,
+        is_complete: ctx.complete,
+        client_left: error.is_some_and(|e| e.esource() == &ErrorSource::Downstream),
+        on_disconnect: ctx.provider_settings().map(|settings| settings.on_disconnect),
+        unmetered,
+    };
+    verdict::charge(&outcome, provider, &call, (&settings.prices, &ctx.provider_name.clone()), ctx.meter.as_mut())
 }
 
 /// Bytes of the answer that had reached this machine, when it was decided to end the call, without having been metered; each may be a

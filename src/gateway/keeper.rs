@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::app::App;
-use super::running::{cut_reason, deadline_reason};
+use super::running::{CutSwitch, cut_reason, deadline_reason};
 use crate::ledger::{HoldRef, Ledger};
 use crate::observe::metrics;
 
@@ -33,21 +33,25 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
         for (_, switch) in app.running.older_than(longest) {
             switch.cut(deadline_reason(longest));
         }
-        let calls = app.running.older_than(CHECK_FROM);
-        for batch in calls.chunks(CHECK_BATCH) {
-            let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| HoldRef::clone(at)).collect();
-            let standings = match ledger.standing(&holds).await {
-                Ok(standings) => standings,
-                Err(error) => {
-                    metrics::ledger_up(false);
-                    log::warn!("running calls could not be checked: {error}");
-                    break;
-                }
-            };
-            for ((at, switch), standing) in batch.iter().zip(standings) {
-                if let Some(reason) = cut_reason(standing, at) {
-                    switch.cut(reason);
-                }
+        check(&app.running.older_than(CHECK_FROM), &ledger).await;
+    }
+}
+
+/// Cuts those of these calls whose standing is no longer good.
+pub async fn check(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
+    for batch in calls.chunks(CHECK_BATCH) {
+        let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| HoldRef::clone(at)).collect();
+        let standings = match ledger.standing(&holds).await {
+            Ok(standings) => standings,
+            Err(error) => {
+                metrics::ledger_up(false);
+                log::warn!("running calls could not be checked: {error}");
+                return;
+            }
+        };
+        for ((at, switch), standing) in batch.iter().zip(standings) {
+            if let Some(reason) = cut_reason(standing, at) {
+                switch.cut(reason);
             }
         }
     }

@@ -2,27 +2,31 @@
 //!
 //! The phases of [`ProxyHttp`] stand below in the order in which a call passes them; each is a few lines that name the step's own
 //! module. `docs/ARCHITECTURE.md` tells the same story with its invariants.
+//!
+//! The modules that decide about money know nothing of sockets and are public, so that the simulation in `tests/sim` drives them too.
 
-mod admit;
-mod answer;
-mod app;
+pub mod admit;
+pub mod answer;
+pub mod app;
+pub mod around;
 mod body;
 mod client;
 mod ending;
 mod forward;
 mod health;
-mod hold;
+pub mod hold;
 mod http2;
-mod intake;
-mod keeper;
+pub mod intake;
+pub mod keeper;
 mod link;
 mod refusal;
 mod reload;
-mod running;
+pub mod running;
 mod serve;
-mod settler;
+pub mod settler;
 mod state;
 mod trust;
+pub mod verdict;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -296,7 +300,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<Option<Duration>> {
         if ctx.stopped().is_some() {
             ctx.note_received();
-            return cut();
+            return ending::cut();
         }
         ctx.last_byte_at = Some(Instant::now());
         let Some(meter) = &mut ctx.meter else { return Ok(None) };
@@ -313,7 +317,7 @@ impl ProxyHttp for Gateway {
             ctx.cut = Some(reason);
             ctx.note_received();
             ctx.last = emit.freeze();
-            return cut();
+            return ending::cut();
         }
         let emit = emit.freeze();
         if meter.is_stream() {
@@ -379,11 +383,6 @@ enum Next {
     Forward,
     /// The gateway itself has answered.
     Answered,
-}
-
-fn cut<T>() -> Result<T> {
-    // Marked as the client's side: that resets an HTTP/2 stream at the provider explicitly.
-    Error::e_explain(CUT, "the call was cut").map_err(|error: Box<Error>| error.into_down())
 }
 
 impl Gateway {

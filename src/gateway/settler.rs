@@ -52,8 +52,7 @@ struct Queue {
 
 impl Queue {
     /// The next jobs to be sent, those that failed before first.
-    fn take(&mut self) -> VecDeque<Job> {
-        let now = Instant::now();
+    fn take(&mut self, now: Instant) -> VecDeque<Job> {
         let due = self.failed.iter().take(BATCH).take_while(|(at, _)| *at <= now).count();
         let mut jobs: VecDeque<Job> = self.failed.drain(..due).map(|(_, job)| job).collect();
         let count = self.fresh.len().min(BATCH - due);
@@ -91,10 +90,11 @@ impl Settler {
         place
     }
 
-    /// Waits until the ledger knows of every call that was announced so far, or until `deadline`. False when none was open.
-    pub async fn earlier_endings(&self, deadline: Instant) -> bool {
+    /// Waits until the ledger knows of every call that was announced so far, or until `patience` ends. False when none was open.
+    pub async fn earlier_endings(&self, patience: impl Future<Output = ()>) -> bool {
         let before = self.endings().next;
         let mut waited = false;
+        tokio::pin!(patience);
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
@@ -103,8 +103,10 @@ impl Settler {
                 return waited;
             }
             waited = true;
-            if timeout_at(deadline, ended).await.is_err() {
-                return true;
+            tokio::select! {
+                biased;
+                () = ended => {}
+                () = &mut patience => return true,
             }
         }
     }
@@ -135,7 +137,7 @@ impl Settler {
     /// Settles for ever. Runs on the runtime that serves requests, next to their ledger connection.
     pub async fn run(self: Arc<Self>, ledger: Ledger) {
         loop {
-            if !self.settle_some(&ledger).await {
+            if !self.settle_some(&ledger, Instant::now).await {
                 self.something_to_do().await;
             }
         }
@@ -154,7 +156,7 @@ impl Settler {
     pub async fn drain(&self, ledger: &Ledger, deadline: Instant) -> bool {
         while self.pending() > 0 {
             let round = async {
-                if !self.settle_some(ledger).await {
+                if !self.settle_some(ledger, Instant::now).await {
                     sleep(Duration::from_millis(10)).await;
                 }
             };
@@ -166,9 +168,9 @@ impl Settler {
     }
 
     /// Sends the settlements that wait, together; while the ledger is busy with them, the next ones gather. False when there
-    /// were none.
-    async fn settle_some(&self, ledger: &Ledger) -> bool {
-        let jobs = self.queue().take();
+    /// were none. `now` tells the time by which those that failed are due again.
+    pub async fn settle_some(&self, ledger: &Ledger, now: impl Fn() -> Instant) -> bool {
+        let jobs = self.queue().take(now());
         if jobs.is_empty() {
             return false;
         }
@@ -176,7 +178,7 @@ impl Settler {
         let ends: Vec<(Arc<HoldRef>, Charge)> = batch.jobs.iter().map(|job| (job.at.clone(), job.charge)).collect();
         let started = std::time::Instant::now();
         let results = ledger.settle_all(&ends).await;
-        batch.end(results, started.elapsed());
+        batch.end(results, started.elapsed(), now());
         true
     }
 
@@ -193,7 +195,7 @@ struct InWork<'a> {
 
 impl InWork<'_> {
     /// Takes the ledger's answers, in the order of the jobs. What it did not take is sent again later.
-    fn end(&mut self, results: Vec<Result<Settled, LedgerError>>, took: Duration) {
+    fn end(&mut self, results: Vec<Result<Settled, LedgerError>>, took: Duration, now: Instant) {
         let mut unavailable = 0;
         let mut applied = Vec::with_capacity(results.len());
         for result in results {
@@ -217,7 +219,7 @@ impl InWork<'_> {
                 }
                 Err(other) => log::error!("settlement of hold {} was not taken: {other}", job.at.hold),
             }
-            self.settler.queue().failed.push_back((Instant::now() + RETRY_AFTER, job));
+            self.settler.queue().failed.push_back((now + RETRY_AFTER, job));
         }
         {
             let mut endings = self.settler.endings();
@@ -299,11 +301,11 @@ mod tests {
         for _ in 0..2 * BATCH {
             settler.push(job(vec!["k_1".into()]));
         }
-        while settler.settle_some(&ledger).await {}
+        while settler.settle_some(&ledger, Instant::now).await {}
         assert_eq!(settler.pending(), 1);
         assert_eq!(settler.queue().failed.len(), 1);
         let again = async {
-            while !settler.settle_some(&ledger).await {
+            while !settler.settle_some(&ledger, Instant::now).await {
                 settler.something_to_do().await;
             }
         };
@@ -314,18 +316,18 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_earlier_endings_waits_for_no_later_one() {
         let (settler, ledger) = (Settler::default(), ledger());
-        let far = Instant::now() + Duration::from_secs(600);
-        assert!(!settler.earlier_endings(far).await, "nothing was open");
+        let far = || sleep(Duration::from_secs(600));
+        assert!(!settler.earlier_endings(far()).await, "nothing was open");
         let first = Job { ending: settler.announce(), ..job(vec!["k_1".into()]) };
-        let waits = settler.earlier_endings(far);
+        let waits = settler.earlier_endings(far());
         tokio::pin!(waits);
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut waits).await.is_err(), "it is still open");
         let later = settler.announce();
         settler.push(first);
-        settler.settle_some(&ledger).await;
+        settler.settle_some(&ledger, Instant::now).await;
         assert!(waits.await, "it had to wait");
         assert_eq!((settler.ended_so_far(), later), (1, 1));
-        assert!(settler.earlier_endings(Instant::now() + Duration::from_millis(20)).await, "until the deadline");
+        assert!(settler.earlier_endings(sleep(Duration::from_millis(20))).await, "until the deadline");
     }
 
     #[test]
@@ -333,12 +335,12 @@ mod tests {
         let settler = Settler::default();
         settler.push(job(vec!["k_1".into()]));
         settler.push(job(vec!["k_1".into()]));
-        let jobs = settler.queue().take();
+        let jobs = settler.queue().take(Instant::now());
         let mut work = InWork { jobs, settler: &settler };
-        assert!(settler.queue().take().is_empty());
+        assert!(settler.queue().take(Instant::now()).is_empty());
         // Fewer answers than jobs: what has none is still owed.
-        work.end(vec![Ok(Settled::Unknown)], Duration::ZERO);
+        work.end(vec![Ok(Settled::Unknown)], Duration::ZERO, Instant::now());
         drop(work);
-        assert_eq!((settler.pending(), settler.queue().take().len()), (1, 1));
+        assert_eq!((settler.pending(), settler.queue().take(Instant::now()).len()), (1, 1));
     }
 }

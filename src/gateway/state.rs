@@ -78,6 +78,7 @@ pub fn for_other_runtime(ledger: &Ledger) -> Ledger {
     match ledger {
         Ledger::Redis(redis) => Ledger::Redis(redis.handle()),
         Ledger::Embedded(embedded) => Ledger::Embedded(embedded.clone()),
+        Ledger::Carried(carried) => Ledger::Carried(carried.clone()),
         Ledger::Journalled(Journalled { books, recorder }) => {
             let books = Arc::new(for_other_runtime(books));
             Ledger::Journalled(Journalled { books, recorder: recorder.clone() })

@@ -4,6 +4,7 @@
 //! in Rust over SQLite or memory. One behaviour suite and one independent model judge both.
 
 mod answers;
+mod carried;
 pub mod durable;
 pub mod embedded;
 mod journalled;
@@ -14,6 +15,7 @@ pub mod rules;
 mod snapshot;
 
 pub use answers::*;
+pub use carried::{Carried, Carrier};
 pub use journalled::{Journalled, Recorder};
 pub use records::*;
 pub use snapshot::*;
@@ -50,6 +52,8 @@ pub enum Ledger {
     Embedded(embedded::EmbeddedLedger),
     /// One of the two, whose every change is written down.
     Journalled(Journalled),
+    /// One of them at the far end of something that may lose, delay or repeat what passes. No config makes one.
+    Carried(Carried),
 }
 
 /// Passes one operation to the engine behind.
@@ -59,6 +63,7 @@ macro_rules! each {
             Ledger::Redis($engine) => $call,
             Ledger::Embedded($engine) => $call,
             Ledger::Journalled($engine) => $call,
+            Ledger::Carried($engine) => $call,
         }
     };
 }
@@ -70,6 +75,11 @@ macro_rules! unwritten {
             Ledger::Redis($engine) => $call,
             Ledger::Embedded($engine) => $call,
             Ledger::Journalled(Journalled { books: $engine, .. }) => Box::pin(async move { $call }).await,
+            Ledger::Carried(carried) => {
+                carried.0.pass().await?;
+                let $engine = carried.0.books();
+                Box::pin(async move { $call }).await
+            }
         }
     };
 }
@@ -199,7 +209,7 @@ impl Ledger {
     pub async fn tell_all(&self) -> Result<(), LedgerError> {
         match self {
             Ledger::Journalled(journalled) => journalled.tell_all().await,
-            Ledger::Redis(_) | Ledger::Embedded(_) => Ok(()),
+            Ledger::Redis(_) | Ledger::Embedded(_) | Ledger::Carried(_) => Ok(()),
         }
     }
 
@@ -207,6 +217,7 @@ impl Ledger {
     pub fn engine(&self) -> &Ledger {
         match self {
             Ledger::Journalled(journalled) => journalled.books.engine(),
+            Ledger::Carried(carried) => carried.0.books().engine(),
             engine => engine,
         }
     }
