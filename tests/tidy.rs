@@ -233,6 +233,37 @@ fn the_page_of_the_config_is_what_the_program_says() {
 }
 
 #[test]
+fn every_command_and_flag_is_in_the_page_of_the_command_line() {
+    let page = read(&root().join("docs/CLI.md"));
+    let mut report = Report::new("docs/CLI.md has every command as `loopers COMMAND …`, and every flag");
+    let (mut commands, mut flags) = (vec![Vec::<String>::new()], 0);
+    let mut at = 0;
+    while at < commands.len() {
+        let path = commands[at].clone();
+        at += 1;
+        let help =
+            std::process::Command::new(env!("CARGO_BIN_EXE_loopers")).args(&path).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let inner = subcommands(&help);
+        let name = format!("loopers {}", path.join(" "));
+        // A command that only groups others is in the page by those.
+        let shown = [format!("`{name}`"), format!("`{name} ")].iter().any(|form| page.contains(form));
+        report.check(path.is_empty() || !inner.is_empty() || shown, || format!("`{name}` is missing"));
+        commands.extend(inner.into_iter().map(|word| [path.clone(), vec![word]].concat()));
+        for flag in help.lines().filter_map(|line| {
+            line.trim_start().trim_start_matches("-h, ").trim_start_matches("-V, ").strip_prefix("--")
+        }) {
+            let flag: String = flag.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            flags += 1;
+            let general = ["help", "version"].contains(&flag.as_str());
+            report.check(general || page.contains(&format!("--{flag}")), || format!("{name}: `--{flag}` is missing"));
+        }
+    }
+    report.check(commands.len() > 30 && flags > 60, || format!("only {} commands and {flags} flags", commands.len()));
+    report.finish();
+}
+
+#[test]
 fn every_code_of_a_refusal_is_explained() {
     let page = read(&root().join("docs/TROUBLESHOOTING.md"));
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
@@ -351,6 +382,14 @@ fn sources() -> impl Iterator<Item = Source> {
         let only_tests = below.ends_with("tests.rs") || below.contains("tests/");
         (!only_tests).then(|| Source::new(&below, &read(&path)))
     })
+}
+
+// === What the binary says ===
+
+/// The words below `Commands:` in a help text.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|word| *word != "help").map(String::from).collect()
 }
 
 // === Codes ===
