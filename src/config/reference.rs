@@ -231,7 +231,7 @@ fn line(path: &str, name: &str, kind: &Kind) -> String {
 /// A number of bytes as it is typed, and as it is read.
 fn bytes(number: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(size, _)| number >= *size && number % size == 0) {
+    match UNITS.iter().find(|(size, _)| number >= *size && number.is_multiple_of(*size)) {
         Some((size, unit)) => format!("{number} ({} {unit})", number / size),
         None => number.to_string(),
     }
