@@ -20,7 +20,7 @@ struct Case {
 }
 
 /// Every metered route, with the forms that its answers have.
-const ROUTES: [(&str, &str, &str); 21] = [
+const ROUTES: [(&str, &str, &str); 23] = [
     ("openai", "/chat/completions", ".json"),
     ("openai", "/chat/completions", ".sse"),
     ("openai", "/v1/responses", ".json"),
