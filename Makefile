@@ -8,6 +8,8 @@ CARGO := cargo
 LOCKED := --locked
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 600
+# Schedules of the simulation; SEED=… make sim repeats one and prints it.
+SIMS ?= 1000000
 # Random requests that each provider is billed for, and the first one's seed.
 BILLS ?= 1000000
 SEED ?= 1
@@ -15,7 +17,7 @@ SEED ?= 1
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills clean
+.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills sim clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
@@ -29,6 +31,7 @@ help:
 	@echo 'make doc       API documentation, warnings denied'
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bills     no invoice above its hold: BILLS random requests a provider ($(BILLS)), from SEED ($(SEED))'
+	@echo 'make sim       SIMS simulated schedules ($(SIMS)), each step judged; SEED=… repeats one and prints it'
 	@echo 'make clean     remove target/ and .venv/'
 
 # Nothing but the demo writes to stdout: set-up and cargo write to stderr.
@@ -84,6 +87,11 @@ bills:
 	@scripts/setup.sh build
 	LOOPERS_BILL_CASES=$(BILLS) LOOPERS_BILL_SEED=$(SEED) $(CARGO) test $(LOCKED) --lib --test anthropic_bill --test bedrock --test openai_family -- \
 		--nocapture the_invoice_never_exceeds no_invoice
+
+# With the dependencies that the tests have built, and overflow checks on.
+sim:
+	@scripts/setup.sh build
+	SIMS=$(SIMS) $(CARGO) test $(LOCKED) --config profile.dev.opt-level=3 --test sim -- --nocapture every_schedule
 
 clean:
 	$(CARGO) clean
