@@ -8,6 +8,8 @@ CARGO := cargo
 LOCKED := --locked
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 600
+# Schedules of the simulation; SEED=… make sim repeats one and prints it.
+SIMS ?= 1000000
 # Random requests that each provider is billed for, and the first one's seed.
 BILLS ?= 1000000
 SEED ?= 1
@@ -17,7 +19,7 @@ CHAOS_SECONDS ?= 600
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-readme test-load bench bench-cpu lint doc fuzz bills chaos clean
+.PHONY: help demo test test-rust test-sdk test-deploy test-readme test-load bench bench-cpu lint doc fuzz bills sim chaos clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
@@ -33,6 +35,7 @@ help:
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bills     no invoice above its hold: BILLS random requests a provider ($(BILLS)), from SEED ($(SEED))'
 	@echo 'make chaos     three gateways, Redis and the mock under load and faults, for CHAOS_SECONDS ($(CHAOS_SECONDS)); SEED=N repeats one'
+	@echo 'make sim       SIMS simulated schedules ($(SIMS)), each step judged; SEED=… repeats one and prints it'
 	@echo 'make clean     remove target/ and .venv/'
 
 # Nothing but the demo writes to stdout: set-up and cargo write to stderr.
@@ -99,6 +102,11 @@ bills:
 chaos:
 	@scripts/setup.sh test
 	CHAOS_SECONDS=$(CHAOS_SECONDS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(CARGO) test $(LOCKED) --test chaos
+
+# With the dependencies that the tests have built, and overflow checks on. A SEED of the environment reaches the test as it is.
+sim:
+	@scripts/setup.sh build
+	SIMS=$(SIMS) $(CARGO) test $(LOCKED) --config profile.dev.opt-level=3 --test sim -- --nocapture every_schedule
 
 clean:
 	$(CARGO) clean
