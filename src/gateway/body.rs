@@ -38,9 +38,11 @@ pub async fn read(session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied>
     let all_max = size(limits.buffered_bytes);
     let permit = Permit::take(&ctx.app, |app| &app.door.buffered, 0, all_max).ok_or_else(no_room)?;
     let mut room = Room { permit, all_max };
-    let body = read_whole(session, length, max, patience, &mut room).await?;
+    let started = Instant::now();
+    let body = read_whole(session, length, max, patience, &mut room).await;
+    ctx.story.sending = started.elapsed();
     ctx.permits.push(room.permit);
-    Ok(body)
+    body
 }
 
 /// This body's share of the memory for all bodies: taken as its bytes come, so that a slow client has no more than it sent.
@@ -59,35 +61,6 @@ fn declared_length(session: &Session) -> Result<Option<usize>, Refusal> {
     let length =
         value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Refusal::invalid("The content-length is not a number."))
-}
-
-/// Reads the whole body of a request, within the limits of the config.
-pub async fn read(session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied> {
-    let limits = &ctx.settings.limits;
-    if session.get_header("content-encoding").is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::new(
-            415,
-            "unsupported_encoding",
-            "A compressed request body cannot be bounded.",
-            "Send it without Content-Encoding.",
-        )
-        .into());
-    }
-    let length = declared_length(session)?;
-    let max = size(limits.body_bytes);
-    let budget = length.unwrap_or(max).min(max);
-    let permit = Permit::take(&ctx.app, |app| &app.buffered, budget, size(limits.buffered_bytes))
-        .ok_or_else(|| Refusal::overloaded("limits.buffered_bytes"))?;
-    ctx.permits.push(permit);
-    let patience = Duration::from_secs(limits.body_seconds);
-    let started = Instant::now();
-    let body = read_whole(session, length, max, patience).await;
-    ctx.story.sending = started.elapsed();
-    match body {
-        Ok(bytes) => Ok(bytes),
-        Err(BodyError::Refused(refusal)) => Err(refusal.into()),
-        Err(BodyError::Gone(error)) => Err(Denied::Gone(error)),
-    }
 }
 
 /// Reads the whole body, at most `max` bytes, in at most `patience`.

@@ -195,26 +195,12 @@ async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
             Reserve { hold, view, session: None, least: amount, most: amount, ttl_ms: 60_000, note: "x/y".into() };
         assert!(matches!(state.ledger.reserve(&ask).await.unwrap(), Verdict::Held(_)));
     };
-    make(0).await;
-    let timed = async |from: u64| {
-        let started = std::time::Instant::now();
-        for number in from..from + 200 {
-            take(number % MANY).await;
-        }
-        started.elapsed()
-    };
-    for number in 1..1000 {
+    for number in 0..MANY {
         make(number).await;
     }
-    let few = timed(0).await;
-    for number in 1000..MANY {
-        make(number).await;
+    for number in MANY - 300..MANY - 100 {
+        take(number).await;
     }
-    let many = timed(MANY - 300).await;
-    println!(
-        "200 holds took {few:?} among 1,000 keys and {many:?} among {MANY}; the metrics {before} and {after} bytes"
-    );
-    assert!(many < 50 * few.max(std::time::Duration::from_millis(20)), "{few:?} -> {many:?}");
     // Other tests of this process have series too, but none of a key.
     let page = respond(&state, &Method::GET, "/metrics", &local(&[]), Bytes::new()).await;
     let page = String::from_utf8_lossy(page.body()).into_owned();
