@@ -21,7 +21,7 @@ const INTRO: &str = "\
 # loopers.yaml
 
 Every field, as the program reads it; made by `loopers check --reference > docs/CONFIG.md`, and compared with the program by a test.
-[conf/loopers.yaml](../conf/loopers.yaml) is the same as a file with comments. Everything is optional, unless it says so. Unknown fields are errors,
+[conf/loopers.yaml](../conf/loopers.yaml) is what holds without a config, as a file with comments. Everything is optional, unless it says so. Unknown fields are errors,
 and `loopers check` reports every problem at once, with file and line. Paths count from the folder of the config.
 
 A secret is only referred to: `env:NAME`, an environment variable, or `file:PATH`, a file whose content is the secret. A time has its unit: `300ms`,

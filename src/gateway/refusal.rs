@@ -90,7 +90,7 @@ impl Refusal {
             404,
             "unknown_route",
             "Loopers does not proxy this route, because it cannot meter it.",
-            "docs/ARCHITECTURE.md lists the routes.",
+            "docs/PROVIDERS.md lists the routes.",
         )
     }
 
