@@ -9,6 +9,7 @@ pub mod fault;
 mod file;
 mod limits;
 mod lines;
+mod reference;
 pub mod settings;
 mod telemetry;
 mod values;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
+pub use reference::reference;
 pub use settings::{
     AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, LogFormat, LogSettings, OnDisconnect, OtlpSettings,
     ProviderSettings, Settings, TlsFiles, WebhookSettings,
