@@ -14,6 +14,7 @@ use super::{Limits, Purpose};
 const EXAMPLE: &str = r#"
 providers: { name: { api: openai, base_url: "http://localhost", deployments: { name: x }, fees: { name: { usd: "1", calls: "1" } } } }
 alerts: { webhooks: { name: { url: "http://localhost" } } }
+otlp: { endpoint: "http://localhost" }
 tls: { cert: a, key: b }
 "#;
 
@@ -66,6 +67,12 @@ pub(super) const ROWS: &[Row] = &[
     row("providers", "", "Who may be called. Without this section: `openai`."),
     row("limits", "", "What bounds every buffer, queue and wait. The unit is in each name."),
     row("alerts", "", "Who is told of budgets that fill up, of cuts, and of a ledger that is gone."),
+    row("log", "", "What a gateway writes of itself and of its calls. See [OPERATIONS.md](OPERATIONS.md#call-log)."),
+    row(
+        "otlp",
+        "",
+        "The OpenTelemetry collector that gets traces and metrics; nothing is sent without this section. See [OPERATIONS.md](OPERATIONS.md#opentelemetry).",
+    ),
     row("headers", "", "What answers tell."),
     row("tls", "", "HTTPS on `listen`."),
     row("admin.listen", "127.0.0.1:9090", "Address and port of `/metrics`, `/healthz`, `/readyz` and `/admin/v1`."),
@@ -157,6 +164,22 @@ pub(super) const ROWS: &[Row] = &[
     row("alerts.queue", "", "Alerts that may wait for one receiver."),
     row("alerts.tries", "", "How often an alert is sent until the receiver takes it."),
     row("alerts.timeout_seconds", "", "The longest wait for a receiver's answer."),
+    row("log.calls", "", "Whether each call is a line of JSON on stdout."),
+    row("log.format", "text", "The form of all other lines, on stderr: `text` or `json`."),
+    row("log.queue", "", "Calls whose line may wait to be written."),
+    row(
+        "otlp.endpoint",
+        "",
+        "`http://` or `https://`, a host, perhaps a port and a path; `/v1/traces` and `/v1/metrics` are added. Needed.",
+    ),
+    row("otlp.headers", "", "A secret: what is sent along, as `name=value,name=value`, with `%20` for a blank."),
+    row("otlp.service_name", "", "`service.name` of what is sent: `loopers` without it."),
+    row("otlp.traces", "", "Whether traces are sent."),
+    row("otlp.metrics", "", "Whether metrics are sent."),
+    row("otlp.sample_percent", "", "Of a hundred calls whose client brings no trace of its own, so many are recorded."),
+    row("otlp.metrics_seconds", "", "How often metrics are sent."),
+    row("otlp.queue", "", "Calls, and spans, that may wait to be sent."),
+    row("otlp.timeout_seconds", "", "The longest wait for the collector's answer."),
     row("headers.expose", "", "Whether answers carry the `X-Loopers-*` headers."),
     row("tls.cert", "", "PEM file: the certificate chain, the server's own first. Needed."),
     row("tls.key", "", "PEM file: its private key. Needed."),

@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_metered_route_is_an_operation() {
-        // What `ledger`-free routes are called does not matter; what costs money must have a name.
+        // Routes that cost nothing need no name; those that do are told to the collector by one.
         for route in ["chat_completions", "messages", "responses", "converse", "invoke_stream", "embed_content"] {
             assert!(operation(route).is_some(), "{route}");
         }
