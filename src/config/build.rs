@@ -254,10 +254,7 @@ fn options(section: &mut Section<'_>, api: &str, name: &str) -> Options {
         }
         entry.value
     });
-    let mut named = section.section("deployments");
-    let deployments =
-        named.names().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
-    named.close();
+    let deployments = section.named_texts("deployments", values::is_deployment).into_iter().collect();
     let mut priced = section.section("fees");
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();
     priced.close();

@@ -203,6 +203,28 @@ impl<'d> Section<'d> {
         located.filter_map(text).collect()
     }
 
+    /// A field that gives texts to names which need be no plain words, such as ids. One that is not a name is not shown.
+    pub fn named_texts(&mut self, name: &str, is_name: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        let Some(entry) = self.take(name) else { return Vec::new() };
+        let Value::Mapping(fields) = entry.value else {
+            let wrong = kind(&entry.value);
+            entry.problem(format!("must be a section of `name: value` lines, not {wrong}"));
+            return Vec::new();
+        };
+        let whole = Entry { doc: entry.doc, path: entry.path, value: () };
+        let named = fields.into_iter().filter_map(|(key, value)| {
+            let Some(name) = key.as_str().filter(|name| is_name(name)) else {
+                let problem =
+                    "a name here has letters, digits and `.`, `_`, `:`, `/`, `-`, and a colon and a space after it";
+                whole.problem(Fault::new(fault::UNKNOWN_FIELD, problem));
+                return None;
+            };
+            let path = whole.path.iter().cloned().chain([Step::Key(name.to_string())]).collect();
+            Some((name.to_string(), text(Entry { doc: whole.doc, path, value })?.value))
+        });
+        named.collect()
+    }
+
     /// Writes down a problem of one field, present or not.
     pub fn problem(&self, name: &str, problem: impl Into<Fault>) {
         let mut path = self.path.clone();

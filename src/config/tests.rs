@@ -348,3 +348,21 @@ fn each_mistake_has_its_code() {
         assert_eq!((found.len(), found[0].code), (1, code), "{text}: {found:?}");
     }
 }
+
+#[test]
+fn a_deployment_may_have_any_name_that_a_provider_gives_it() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    let long = "My.Deployment_of-text-embedding-3-large";
+    let text = format!(
+        "providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {{ {long}: gpt-5, \"{arn}\": gpt-5 }} }} }}"
+    );
+    let settings = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap().settings;
+    let deployments = &settings.providers["azure"].options.deployments;
+    assert_eq!((deployments.len(), &*deployments[arn], &*deployments[long]), (2, "gpt-5", "gpt-5"));
+    for wrong in ["[a]", "{ \"a b\": gpt-5 }", "{ \"sk secret\": gpt-5 }", "{ a: 5 }", "{ 5: gpt-5 }", "x"] {
+        let text = format!("providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {wrong} }} }}");
+        let found = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap_err().0;
+        let shown = found[0].to_string();
+        assert!(found.len() == 1 && shown.contains("deployments") && !shown.contains("secret"), "{wrong}: {found:?}");
+    }
+}
