@@ -89,6 +89,7 @@ export default [
     ...shared,
     name: 'ai+azure',
     provider: 'azure',
+    billsErrors: true,
     cutDaily: '0.001',
     embed,
     open(base, apiKey) {
