@@ -260,8 +260,12 @@ fn options(section: &mut Section<'_>, api: &str, name: &str) -> Options {
     });
     let mut named = section.section("deployments");
     // Azure's names may have capitals and dots, Bedrock's are ARNs.
-    let deployments =
-        named.keys().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
+    let deployments = named
+        .keys()
+        .into_iter()
+        .filter(|name| values::is_deployment(name))
+        .filter_map(|name| Some((name.clone(), named.text(&name)?.value)))
+        .collect();
     named.close();
     let mut priced = section.section("fees");
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();

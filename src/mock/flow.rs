@@ -163,12 +163,18 @@ fn failure(app: &App, order: &Order) -> Option<Reply> {
         None => ApiError::scripted(status.filter(|status| !(200..300).contains(status))?),
     };
     let mut body = order.dialect.error_body(&error, &request_id(app));
-    if order.bills_error() && body.last() == Some(&b'}') {
+    let is_billed = order.bills_error();
+    if is_billed && body.last() == Some(&b'}') {
         body.pop();
         order.answer.usage_member(&mut body);
         body.push(b'}');
     }
-    let mut reply = order.reply(app, error.status, JSON, MockBody::scripted(body, script));
+    let body = MockBody::scripted(body, script);
+    // What is not billed was not counted: no header says that it was.
+    let mut reply = match is_billed {
+        true => order.reply(app, error.status, JSON, body),
+        false => reply(app, order.dialect, error.status, JSON, body),
+    };
     order.dialect.error_headers(&error, reply.headers_mut());
     Some(reply)
 }

@@ -253,7 +253,7 @@ async fn cap_31_a_usage_field_that_nobody_knows_is_told_and_never_makes_a_call_c
             (odd(kind.provider()).await, world.charged().await, world.invoice().await.nano);
         let answer = world.send(&kind.request(&key, "tokens=30;extra_usage=7")).await;
         assert_eq!(answer.status, 200, "{}: {}", kind.path, answer.text());
-        assert!(answer.text().contains("mystery_tokens") || kind.path.ends_with("-stream"), "{}", kind.path);
+        assert!(answer.text().contains("mystery_tokens") || kind.is_stream(), "{}", kind.path);
         world.settled().await;
         let (charged, invoiced) = (world.charged().await - charged, world.invoice().await.nano - invoiced);
         assert!(0 < invoiced && invoiced <= charged, "{}: {invoiced} of {charged}", kind.path);

@@ -161,6 +161,7 @@ class OnAzure:
     """With deployments for models, and routes for free that are not OpenAI's."""
 
     provider = "azure"
+    bills_errors = True
     model, embedding_model = "my-gpt-4o-mini", "my-text-embedding-3-large"
 
     def open(self, base, key):

@@ -97,9 +97,14 @@ pub fn read(value: Value<'_>, api: &Api<'_>, tools: &mut Tools, beside: &mut Bes
 }
 
 fn only(tool: Value<'_>, at: usize, fields: &[&str]) -> Result<(), Reject> {
-    let Some((name, _)) = tool.fields().find(|(name, _)| name != "type" && !fields.contains(&name.as_ref())) else {
-        return Ok(());
+    // An optional field that is null is none; Mistral's SDK says of every function that it is not deferred.
+    let is_known = |name: &str, value: Value<'_>| {
+        name == "type"
+            || fields.contains(&name)
+            || value.is_null()
+            || name == "defer_loading" && value.as_bool() == Some(false)
     };
+    let Some((name, _)) = tool.fields().find(|(name, value)| !is_known(name, *value)) else { return Ok(()) };
     let message = format!("`tools[{at}].{}` is not a field whose cost is known", reject::printable(&name));
     Err(reject::unpriceable(message, format!("send only: type, {}", fields.join(", "))))
 }

@@ -89,10 +89,11 @@ export default [
     ...shared,
     name: 'ai+azure',
     provider: 'azure',
+    billsErrors: true,
     cutDaily: '0.001',
     embed,
     open(base, apiKey) {
-      const provider = createAzure({ baseURL: `${base}/openai`, apiKey });
+      const provider = createAzure({ baseURL: `${base}/openai/v1`, apiKey });
       return { model: provider('my-gpt-4o-mini'), embedding: provider.embedding('my-text-embedding-3-large') };
     },
   },
@@ -101,6 +102,9 @@ export default [
     name: 'ai+mistral',
     provider: 'mistral',
     cutDaily: '0.003',
+    // There is no error event: what is not a chunk fails its validation.
+    cut: ['TypeValidationError'],
+    dropped: ['TypeValidationError'],
     embed,
     open(base, apiKey) {
       const provider = createMistral({ baseURL: `${base}/v1`, apiKey });

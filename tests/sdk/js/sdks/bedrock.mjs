@@ -93,7 +93,7 @@ async function* nativeEvents(client, asked, signal) {
 /** The calls whose body is the vendor's own: Claude's, and Titan's for embeddings. */
 const invoke = {
   ...converse,
-  name: '@aws-sdk/client-bedrock-runtime invoke',
+  name: '@aws-sdk invoke',
 
   async plain(client, text) {
     const { content, usage, stop_reason: reason } = decoded((await client.send(new InvokeModelCommand(invocation(text)))).body);

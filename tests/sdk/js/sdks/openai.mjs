@@ -119,6 +119,7 @@ const completions = {
 /** Azure's free routes, and its client: the deployment is in the path. */
 const onAzure = {
   provider: 'azure',
+  billsErrors: true,
   open: (endpoint, apiKey) => new AzureOpenAI({ endpoint, apiKey, apiVersion: '2025-04-01-preview' }),
   free: async (client) => ({ models: (await client.models.list()).data.map((found) => found.id) }),
 };
