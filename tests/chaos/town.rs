@@ -302,13 +302,20 @@ impl Town {
         match process {
             Process::Killed => self.kill(at),
             Process::KilledAll => (0..GATEWAYS).for_each(|at| self.kill(at)),
-            Process::Terminated => self.world.gateways[at].process.signal("TERM"),
+            Process::Terminated => {
+                self.judge.doubt_all("a gateway ended, perhaps without a ledger to settle in");
+                self.world.gateways[at].process.signal("TERM");
+            }
             Process::TerminatedTwice => {
+                self.judge.doubt_all("a gateway ended at once");
                 self.world.gateways[at].process.signal("TERM");
                 sleep(Duration::from_millis(100)).await;
                 self.world.gateways[at].process.signal("TERM");
             }
-            Process::Interrupted => self.world.gateways[at].process.signal("INT"),
+            Process::Interrupted => {
+                self.judge.doubt_all("a gateway ended, perhaps without a ledger to settle in");
+                self.world.gateways[at].process.signal("INT");
+            }
             Process::Frozen => self.world.gateways[at].process.signal("STOP"),
             Process::Reloaded => {
                 self.reload(at, &self.configs[at].replace("limits: {", "limits: { body_bytes: 300000,"))
