@@ -302,13 +302,20 @@ impl Town {
         match process {
             Process::Killed => self.kill(at),
             Process::KilledAll => (0..GATEWAYS).for_each(|at| self.kill(at)),
-            Process::Terminated => self.world.gateways[at].process.signal("TERM"),
+            Process::Terminated => {
+                self.judge.doubt_all("a gateway ended, perhaps without a ledger to settle in");
+                self.world.gateways[at].process.signal("TERM");
+            }
             Process::TerminatedTwice => {
+                self.judge.doubt_all("a gateway ended at once");
                 self.world.gateways[at].process.signal("TERM");
                 sleep(Duration::from_millis(100)).await;
                 self.world.gateways[at].process.signal("TERM");
             }
-            Process::Interrupted => self.world.gateways[at].process.signal("INT"),
+            Process::Interrupted => {
+                self.judge.doubt_all("a gateway ended, perhaps without a ledger to settle in");
+                self.world.gateways[at].process.signal("INT");
+            }
             Process::Frozen => self.world.gateways[at].process.signal("STOP"),
             Process::Reloaded => {
                 self.reload(at, &self.configs[at].replace("limits: {", "limits: { body_bytes: 300000,"))
@@ -325,7 +332,7 @@ impl Town {
             Process::FilesExhausted => {
                 let pid = self.world.gateways[at].process.id();
                 let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(64, Iterator::count);
-                limit_files(pid, open as u64);
+                limit_files(pid, Some(open as u64));
             }
         }
     }
@@ -355,7 +362,7 @@ impl Town {
                 self.judge.doubt_all("prices changed");
                 (0..GATEWAYS).for_each(|at| self.reload(at, &self.configs[at]));
             }
-            Process::FilesExhausted => limit_files(self.world.gateways[at].process.id(), 65_536),
+            Process::FilesExhausted => limit_files(self.world.gateways[at].process.id(), None),
         }
     }
 
@@ -523,9 +530,14 @@ impl Town {
     }
 }
 
-fn limit_files(pid: u32, most: u64) {
-    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={most}:")]).status();
-    assert!(status.is_ok_and(|status| status.success()), "prlimit");
+/// Sets how many files a process may have open; `None` is as many as the system lets it.
+fn limit_files(pid: u32, most: Option<u64>) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a process that runs");
+    let hard = line.split_whitespace().nth(4).expect("a hard limit");
+    let soft = most.map_or(hard.to_owned(), |most| most.to_string());
+    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")]).status();
+    assert!(status.is_ok_and(|status| status.success()), "prlimit --nofile={soft}:");
 }
 
 /// A zone whose month does not end while this runs: the books of a month are compared with the whole invoice.
