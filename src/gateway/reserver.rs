@@ -1,7 +1,7 @@
 //! Reserves of calls that are admitted in the same moment go to the ledger together, each judged on its own.
 //!
-//! The first call of a moment leads: it lets the calls that are ready to run on its worker come this far, then sends all of them. There is no timer: a
-//! call that is alone goes at once.
+//! The first call of a moment leads: it lets the calls that are ready to run on its worker come this far, then sends all of them.
+//! There is no timer: a call that is alone goes at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
