@@ -45,7 +45,7 @@ impl Counts {
 
     /// How many things are counted.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn counted(&self) -> usize {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).recent.len()
     }
 }

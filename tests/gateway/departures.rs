@@ -90,7 +90,8 @@ async fn c28_connections_go_on_after_whatever_happened_on_them() {
         assert_eq!(json::content(&again), json::content(&stream), "round {round}");
         assert!(conn.is_open(), "round {round}: closed for no reason");
     }
-    world.assert_books_exact().await;
+    // A server error may have been billed, and is charged in full.
+    world.assert_books_sound().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

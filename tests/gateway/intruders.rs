@@ -185,6 +185,28 @@ async fn e45_a_core_dump_holds_no_key() {
     }
 }
 
+/// Keys in every place where a client may put them, in calls that end in every way.
+fn calls_with_keys(lp: &str, own: &str) -> Vec<Request> {
+    let gemini = "/gemini/v1beta/models/gemini-2.5-flash:generateContent";
+    let body = r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":50}}"#;
+    vec![
+        Request::chat(&ask("tokens=3")).bearer(lp),
+        Request::chat(&ask("tokens=3;status=500")).bearer(lp),
+        Request::chat(&streamed("tokens=30;obey=0;rate=500")).bearer(lp),
+        Request::post(&format!("/{lp}/openai/v1/chat/completions"), ask("tokens=3").to_string()).bearer(own),
+        Request::post(&format!("/{lp}/gone/v1/chat/completions"), ask("tokens=3").to_string()).bearer(own),
+        Request::post(&format!("/{lp}/openai/v1/nowhere"), "{}").bearer(own),
+        Request::post(&format!("/{lp}/{lp}/openai/v1/chat/completions"), "{}").bearer(own),
+        Request::post(&format!("{gemini}?key={lp}"), body),
+        Request::post(&format!("{gemini}?key={lp}&key={lp}"), body),
+        Request::post(&format!("/{lp}{gemini}?key={own}"), body),
+        Request::chat(&ask("tokens=3")).bearer(lp).header("x-loopers-provider-key", own),
+        Request::chat(&ask("tokens=3")).header("x-api-key", lp).header("content-length", "1x"),
+        Request::chat(&ask("tokens=3")).header("api-key", &format!("{lp}\u{1}")),
+        Request::get("/loopers/v1/budget").bearer(lp),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e45_the_most_talkative_log_names_no_key() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -222,24 +244,7 @@ async fn e45_the_most_talkative_log_names_no_key() {
     let made: serde_json::Value = serde_json::from_slice(&made.expect("it runs").stdout).expect("JSON");
     let lp = made["key"].as_str().expect("a key");
     let own = "sk-the-clients-own-provider-key-123";
-    let gemini = "/gemini/v1beta/models/gemini-2.5-flash:generateContent";
-    let body = r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":50}}"#;
-    for request in [
-        Request::chat(&ask("tokens=3")).bearer(lp),
-        Request::chat(&ask("tokens=3;status=500")).bearer(lp),
-        Request::chat(&streamed("tokens=30;obey=0;rate=500")).bearer(lp),
-        Request::post(&format!("/{lp}/openai/v1/chat/completions"), ask("tokens=3").to_string()).bearer(own),
-        Request::post(&format!("/{lp}/gone/v1/chat/completions"), ask("tokens=3").to_string()).bearer(own),
-        Request::post(&format!("/{lp}/openai/v1/nowhere"), "{}").bearer(own),
-        Request::post(&format!("/{lp}/{lp}/openai/v1/chat/completions"), "{}").bearer(own),
-        Request::post(&format!("{gemini}?key={lp}"), body),
-        Request::post(&format!("{gemini}?key={lp}&key={lp}"), body),
-        Request::post(&format!("/{lp}{gemini}?key={own}"), body),
-        Request::chat(&ask("tokens=3")).bearer(lp).header("x-loopers-provider-key", own),
-        Request::chat(&ask("tokens=3")).header("x-api-key", lp).header("content-length", "1x"),
-        Request::chat(&ask("tokens=3")).header("api-key", &format!("{lp}\u{1}")),
-        Request::get("/loopers/v1/budget").bearer(lp),
-    ] {
+    for request in calls_with_keys(lp, own) {
         let mut conn = Conn::open(addr).await;
         if let Some(answer) = within("an answer", conn.try_call(&request)).await {
             for secret in [lp, own, CONFIG_PROVIDER_KEY, ADMIN_TOKEN] {

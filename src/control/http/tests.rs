@@ -205,7 +205,7 @@ async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
     let page = respond(&state, &Method::GET, "/metrics", &local(&[]), Bytes::new()).await;
     let page = String::from_utf8_lossy(page.body()).into_owned();
     assert!(page.len() < 64 * 1024 && !page.contains("k_00000") && !page.contains("key 65534"), "{} bytes", page.len());
-    // By id, one key is one small step; the list of all is one answer.
+    // One key by its id, and the list of all.
     let (status, one) = send(&state, "GET", "/admin/v1/keys/k_000000000000fffe", &local(&[]), "").await;
     assert_eq!((status, one["name"].as_str()), (200, Some("key 65534")), "{one}");
     let (status, all) = send(&state, "GET", "/admin/v1/keys", &local(&[]), "").await;
