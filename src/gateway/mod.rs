@@ -436,8 +436,7 @@ impl Gateway {
             .route(&session.req_header().method, target.path, target.query.as_deref())
             .ok_or_else(Refusal::unknown_route)?;
         ctx.route = Some(route);
-        let client = intake::client_ip(session);
-        let name = &provider_settings.name;
+        let (client, name) = (intake::client_ip(session), &provider_settings.name);
         intake::admits(&view.key.policy, name, client)?;
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
@@ -446,8 +445,8 @@ impl Gateway {
         let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
-        let key = &outbound.credential;
-        let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path: target.path };
+        let (key, path) = (&outbound.credential, target.path);
+        let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path };
         let request = admit::Request {
             app: &app,
             settings: &settings,

@@ -126,8 +126,9 @@ impl Town {
     /// Begins a fault. `pick` chooses among gateways, and is the same for [`Town::end`].
     pub async fn begin(&mut self, fault: &'static Fault, pick: u64) {
         // One wire or all of them: a fault of the network is as often one as the other.
-        let wires =
-            |count: u64| if pick % 2 == 0 { 0..GATEWAYS } else { (count % 3) as usize..(count % 3) as usize + 1 };
+        let wires = |count: u64| {
+            if pick.is_multiple_of(2) { 0..GATEWAYS } else { (count % 3) as usize..(count % 3) as usize + 1 }
+        };
         let at = (pick / 2 % 3) as usize;
         match fault.what {
             What::Server(server) => self.begin_server(server).await,

@@ -126,6 +126,7 @@ async fn admission(
         session: Some(&run),
         client: None,
         link: None,
+        counter: None,
     };
     if lock(shared).is(Mutant::SendsBeforeHolding) {
         let hold = number_to_be(shared, call);
