@@ -15,13 +15,14 @@ SEED ?= 1
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-load bench bench-cpu lint doc fuzz bills clean
+.PHONY: help demo test test-rust test-sdk test-deploy test-readme test-load bench bench-cpu lint doc fuzz bills clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
-	@echo 'make test      Rust tests, then the three below'
+	@echo 'make test      Rust tests, then the four below'
 	@echo 'make test-sdk  the official SDKs for Python and JavaScript (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-deploy  Dockerfile, compose, Kubernetes, alerts and dashboard, SIGTERM (ARGS=PART-OF-A-NAME)'
+	@echo 'make test-readme  the code blocks of README.md (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-load    k6: smoke and budget race, briefly; loadtest/run.sh has the long ones'
 	@echo 'make bench     requests/s and CPU per request: direct, nginx, plain Pingora, Loopers'
 	@echo 'make bench-cpu CPU time of metering an event and of bounding a body, by provider (ARGS=PART-OF-A-NAME)'
@@ -37,7 +38,7 @@ demo:
 	@$(CARGO) build $(LOCKED) --release --bin loopers 1>&2
 	@$(TARGET)/release/loopers demo $(ARGS)
 
-test: test-rust test-sdk test-deploy test-load
+test: test-rust test-sdk test-deploy test-readme test-load
 
 test-rust:
 	@scripts/setup.sh test
@@ -53,6 +54,12 @@ test-deploy:
 	@scripts/setup.sh deploy
 	$(CARGO) test $(LOCKED) --no-run --test tidy
 	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/deploy/run.py $(ARGS)
+
+test-readme:
+	@scripts/setup.sh sdk
+	@scripts/setup.sh deploy
+	$(CARGO) test $(LOCKED) --no-run --test tidy
+	LOOPERS_BIN=$(DEBUG_BIN) .venv/bin/python tests/readme/run.py $(ARGS)
 
 test-load:
 	@scripts/setup.sh deploy

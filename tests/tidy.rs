@@ -53,6 +53,36 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
     ),
 ];
 
+/// Codes that clients may rely on, whether or not this version answers each of them.
+const CONTRACT: [&str; 26] = [
+    "invalid_key",
+    "key_revoked",
+    "key_expired",
+    "key_paused",
+    "provider_not_allowed",
+    "model_not_allowed",
+    "ip_not_allowed",
+    "budget_exceeded",
+    "session_budget_exceeded",
+    "session_steps_exceeded",
+    "invalid_request",
+    "ambiguous_request",
+    "unpriceable_request",
+    "unknown_route",
+    "request_too_large",
+    "unsupported_encoding",
+    "unknown_model",
+    "unpriced_model",
+    "rate_limited",
+    "loop_detected",
+    "upstream_unreachable",
+    "upstream_timeout",
+    "ledger_unavailable",
+    "ledger_lost",
+    "draining",
+    "overloaded",
+];
+
 /// Where money is decided or recorded: no floating point.
 const EXACT: [&str; 6] = ["money", "pricing", "ledger", "provider", "gateway/meter", "gateway/hold"];
 
@@ -204,7 +234,88 @@ fn every_test_that_the_table_of_leaks_names_is_there() {
 }
 
 #[test]
+fn the_page_of_the_config_is_what_the_program_says() {
+    let said =
+        std::process::Command::new(env!("CARGO_BIN_EXE_loopers")).args(["check", "--reference"]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let mut report = Report::new("write it anew: target/debug/loopers check --reference > docs/CONFIG.md");
+    report.check(said.lines().count() > 60 && !said.contains("not described"), || {
+        let rows: Vec<&str> = said.lines().filter(|line| line.contains("not described")).collect();
+        format!("fields without a description in src/config/reference.rs: {rows:?}")
+    });
+    let page = read(&root().join("docs/CONFIG.md"));
+    for (number, (written, right)) in page.lines().zip(said.lines()).enumerate() {
+        report.check(written == right, || format!("docs/CONFIG.md:{}: should be: {right}", number + 1));
+    }
+    report.check(page.lines().count() == said.lines().count(), || {
+        "docs/CONFIG.md: lines are missing or left over".into()
+    });
+    report.finish();
+}
+
+#[test]
+fn every_command_and_flag_is_in_the_page_of_the_command_line() {
+    let page = read(&root().join("docs/CLI.md"));
+    let mut report = Report::new("docs/CLI.md has every command as `loopers COMMAND …`, and every flag");
+    let (mut commands, mut flags) = (vec![Vec::<String>::new()], 0);
+    let mut at = 0;
+    while at < commands.len() {
+        let path = commands[at].clone();
+        at += 1;
+        let help =
+            std::process::Command::new(env!("CARGO_BIN_EXE_loopers")).args(&path).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let inner = subcommands(&help);
+        let name = format!("loopers {}", path.join(" "));
+        // A command that only groups others is in the page by those.
+        let shown = [format!("`{name}`"), format!("`{name} ")].iter().any(|form| page.contains(form));
+        report.check(path.is_empty() || !inner.is_empty() || shown, || format!("`{name}` is missing"));
+        commands.extend(inner.into_iter().map(|word| [path.clone(), vec![word]].concat()));
+        for flag in help.lines().filter_map(|line| {
+            line.trim_start().trim_start_matches("-h, ").trim_start_matches("-V, ").strip_prefix("--")
+        }) {
+            let flag: String = flag.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            flags += 1;
+            let general = ["help", "version"].contains(&flag.as_str());
+            report.check(general || page.contains(&format!("--{flag}")), || format!("{name}: `--{flag}` is missing"));
+        }
+    }
+    report.check(commands.len() > 30 && flags > 60, || format!("only {} commands and {flags} flags", commands.len()));
+    report.finish();
+}
+
+#[test]
+fn every_code_of_a_refusal_is_explained() {
+    let page = read(&root().join("docs/TROUBLESHOOTING.md"));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: Vec<&str> = rows.map(|(code, _)| code).filter(|code| is_code(code)).collect();
+    let mut report = Report::new("each code has one row in docs/TROUBLESHOOTING.md: what it means, why, what to do");
+    let mut emitted = Vec::new();
+    for file in sources().filter(|file| ["gateway", "provider"].contains(&file.module())) {
+        // Tests inside a file come last; what they make up is no code of ours.
+        let text = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for code in refusal_codes(text) {
+            report.check(explained.contains(&code.as_str()), || format!("{}: `{code}` is not explained", file.name));
+            emitted.push(code);
+        }
+    }
+    report.check(emitted.len() >= 30, || format!("only {} codes were found in the sources", emitted.len()));
+    for (at, code) in explained.iter().enumerate() {
+        let known = CONTRACT.contains(code) || emitted.iter().any(|known| known == code);
+        report.check(known, || format!("docs/TROUBLESHOOTING.md: nothing answers `{code}`"));
+        report.check(!explained[..at].contains(code), || format!("docs/TROUBLESHOOTING.md: `{code}` has two rows"));
+    }
+    for code in CONTRACT {
+        report.check(explained.contains(&code), || format!("`{code}` is not explained"));
+    }
+    report.finish();
+}
+
+#[test]
 fn the_rules_see_what_they_should() {
+    let refusals =
+        "Refusal::new(\n  402,\n  \"a_b\", x) Reject { code: \"c_d\", .. } Refusal::new(status, reject.code, \"e\")";
+    assert_eq!(refusal_codes(refusals), ["a_b", "c_d"]);
     let file = Source::new(
         "gateway/x.rs",
         "use redis::Client;\nuse crate::{ledger::redis, mock};\nfn f() { redis::go(); } // x.unwrap()\n\
@@ -292,6 +403,35 @@ fn sources() -> impl Iterator<Item = Source> {
         let only_tests = below.ends_with("tests.rs") || below.contains("tests/");
         (!only_tests).then(|| Source::new(&below, &read(&path)))
     })
+}
+
+// === What the binary says ===
+
+/// The words below `Commands:` in a help text.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|word| *word != "help").map(String::from).collect()
+}
+
+// === Codes ===
+
+/// The codes that a source gives to refusals: the text after the status of a `Refusal::new`, and that of a `code:`.
+fn refusal_codes(text: &str) -> Vec<String> {
+    let starts = text.match_indices("Refusal::new(").chain(text.match_indices("code: "));
+    let after = starts.map(|(at, start)| text[at + start.len()..].trim_start());
+    let quoted = after.filter_map(|rest| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(',').trim_start();
+        let code = rest.strip_prefix('"')?.split('"').next()?;
+        is_code(code).then(|| code.to_string())
+    });
+    let mut codes: Vec<String> = quoted.collect();
+    // Both kinds were looked for one after the other.
+    codes.sort();
+    codes
+}
+
+fn is_code(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 // === Rust text ===

@@ -35,6 +35,9 @@ pub enum Command {
         /// Answer in JSON
         #[arg(long)]
         json: bool,
+        /// Print docs/CONFIG.md instead: every field that a config may have
+        #[arg(long, conflicts_with = "json")]
+        reference: bool,
     },
     /// Look for whatever is wrong with config, ledger, providers, ports and keys, and say what to change
     Doctor {

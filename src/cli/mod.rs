@@ -47,7 +47,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
     let config = cli.config.as_deref();
     match &cli.command {
         Command::Serve => service::serve(config)?,
-        Command::Check { json } => service::check(config, *json)?,
+        Command::Check { reference: true, .. } => output::print(&crate::config::reference()),
+        Command::Check { json, .. } => service::check(config, *json)?,
         Command::Version { json } => service::version(*json)?,
         Command::Mock { listen } => service::mock(*listen)?,
         Command::Demo { json } => return demo::run(*json),

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 
 const OPENAI_KEY: &str = "env:OPENAI_API_KEY";
 /// Where providers with one address for everybody are reached.
-const PUBLIC: [(&str, &str); 4] = [
+pub(super) const PUBLIC: [(&str, &str); 4] = [
     ("openai", "https://api.openai.com"),
     ("anthropic", "https://api.anthropic.com"),
     ("gemini", "https://generativelanguage.googleapis.com"),
@@ -52,7 +52,7 @@ pub(super) fn openai_key(settings: &mut Settings, environment: Environment<'_>) 
     }
 }
 
-fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
+pub(super) fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     let mut root = doc.root();
     let listen = root.parsed("listen", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), values::address);
     let admin = admin(root.section("admin"), world);
@@ -254,7 +254,11 @@ fn options(section: &mut Section<'_>, api: &str, name: &str) -> Options {
         }
         entry.value
     });
-    let deployments = section.named_texts("deployments", values::is_deployment).into_iter().collect();
+    let mut named = section.section("deployments");
+    // Azure's names may have capitals and dots, Bedrock's are ARNs.
+    let deployments =
+        named.keys().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
+    named.close();
     let mut priced = section.section("fees");
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();
     priced.close();

@@ -23,6 +23,23 @@ pub(super) enum Step {
     Item(usize),
 }
 
+/// What a field may hold, as far as reading it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Fields of its own.
+    Section,
+    /// Text of some form.
+    Text,
+    /// A whole number: what it is when it is missing, and its range.
+    Number(u64, RangeInclusive<u64>),
+    /// Whole numbers: what they are when they are missing, and the range of each.
+    Numbers(Vec<u64>, RangeInclusive<u64>),
+    /// True or false; what it is when it is missing.
+    Flag(bool),
+    /// A list of texts.
+    Texts,
+}
+
 /// A config file that is being read.
 pub(super) struct Document<'a> {
     file: &'a Path,
@@ -30,13 +47,15 @@ pub(super) struct Document<'a> {
     root: Value,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    asked: RefCell<Vec<(String, Kind)>>,
 }
 
 impl<'a> Document<'a> {
     /// Parses the text. A text that is not YAML is one problem.
     pub fn new(file: &'a Path, text: &'a str) -> Result<Self, Problem> {
         let root = serde_yaml::from_str(text).map_err(|error| syntax_problem(file, text, &error))?;
-        Ok(Document { file, text, root, problems: RefCell::default(), warnings: RefCell::default() })
+        let (problems, warnings, asked) = Default::default();
+        Ok(Document { file, text, root, problems, warnings, asked })
     }
 
     /// The whole file.
@@ -52,6 +71,11 @@ impl<'a> Document<'a> {
     /// Everything found so far: problems, then warnings.
     pub fn findings(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.problems.into_inner(), self.warnings.into_inner())
+    }
+
+    /// Every field that was asked for, present or not, in the order of asking.
+    pub fn asked(self) -> Vec<(String, Kind)> {
+        self.asked.into_inner()
     }
 
     /// Writes down a problem of another file.
@@ -111,11 +135,13 @@ impl<'d> Section<'d> {
     }
 
     /// The value of a field, unless it is missing or empty.
-    fn take(&mut self, name: &str) -> Option<Entry<'d, Value>> {
-        self.asked.insert(name.to_string());
-        let value = self.fields.remove(name)?;
+    fn take(&mut self, name: &str, kind: Kind) -> Option<Entry<'d, Value>> {
         let mut path = self.path.clone();
         path.push(Step::Key(name.to_string()));
+        if self.asked.insert(name.to_string()) {
+            self.doc.asked.borrow_mut().push((dotted(&path), kind));
+        }
+        let value = self.fields.remove(name)?;
         (!value.is_null()).then_some(Entry { doc: self.doc, path, value })
     }
 
@@ -130,7 +156,7 @@ impl<'d> Section<'d> {
 
     /// A field that is a section of its own, if it is there.
     pub fn given(&mut self, name: &str) -> Option<Section<'d>> {
-        self.take(name).map(|entry| Section::new(entry.doc, entry.path, entry.value))
+        self.take(name, Kind::Section).map(|entry| Section::new(entry.doc, entry.path, entry.value))
     }
 
     /// The names of all fields that were not taken yet and look like names.
@@ -138,9 +164,14 @@ impl<'d> Section<'d> {
         self.fields.keys().filter_map(|key| plain_name(key).map(str::to_string)).collect()
     }
 
+    /// The names of all fields that were not taken yet, also those that are no plain words: other people's names for things.
+    pub fn keys(&self) -> Vec<String> {
+        self.fields.keys().filter_map(Value::as_str).map(str::to_string).collect()
+    }
+
     /// A field that is text.
     pub fn text(&mut self, name: &str) -> Option<Entry<'d, String>> {
-        text(self.take(name)?)
+        text(self.take(name, Kind::Text)?)
     }
 
     /// A field that is text of a certain form; `default` when it is missing or wrong.
@@ -154,7 +185,7 @@ impl<'d> Section<'d> {
 
     /// A field that is a whole number.
     pub fn number(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let Some(entry) = self.take(name) else { return default };
+        let Some(entry) = self.take(name, Kind::Number(default, range.clone())) else { return default };
         match entry.value.as_u64() {
             Some(number) if range.contains(&number) => number,
             _ => {
@@ -166,7 +197,8 @@ impl<'d> Section<'d> {
 
     /// A field that is a list of whole numbers.
     pub fn numbers(&mut self, name: &str, default: &[u64], range: RangeInclusive<u64>) -> Vec<u64> {
-        let Some(entry) = self.take(name) else { return default.to_vec() };
+        let kind = Kind::Numbers(default.to_vec(), range.clone());
+        let Some(entry) = self.take(name, kind) else { return default.to_vec() };
         let items = entry.value.as_sequence().map(Vec::as_slice).unwrap_or_default();
         let numbers: Vec<u64> =
             items.iter().filter_map(Value::as_u64).filter(|number| range.contains(number)).collect();
@@ -180,7 +212,7 @@ impl<'d> Section<'d> {
 
     /// A field that is `true` or `false`.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
-        let Some(entry) = self.take(name) else { return default };
+        let Some(entry) = self.take(name, Kind::Flag(default)) else { return default };
         entry.value.as_bool().unwrap_or_else(|| {
             entry.problem("must be true or false");
             default
@@ -189,7 +221,7 @@ impl<'d> Section<'d> {
 
     /// A field that is a list of texts.
     pub fn texts(&mut self, name: &str) -> Vec<Entry<'d, String>> {
-        let Some(entry) = self.take(name) else { return Vec::new() };
+        let Some(entry) = self.take(name, Kind::Texts) else { return Vec::new() };
         let Value::Sequence(items) = entry.value else {
             let wrong = kind(&entry.value);
             entry.problem(format!("must be a list such as [a, b], not {wrong}"));
@@ -201,28 +233,6 @@ impl<'d> Section<'d> {
             Entry { doc: entry.doc, path, value }
         });
         located.filter_map(text).collect()
-    }
-
-    /// A field that gives texts to names which need be no plain words, such as ids. One that is not a name is not shown.
-    pub fn named_texts(&mut self, name: &str, is_name: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-        let Some(entry) = self.take(name) else { return Vec::new() };
-        let Value::Mapping(fields) = entry.value else {
-            let wrong = kind(&entry.value);
-            entry.problem(format!("must be a section of `name: value` lines, not {wrong}"));
-            return Vec::new();
-        };
-        let whole = Entry { doc: entry.doc, path: entry.path, value: () };
-        let named = fields.into_iter().filter_map(|(key, value)| {
-            let Some(name) = key.as_str().filter(|name| is_name(name)) else {
-                let problem =
-                    "a name here has letters, digits and `.`, `_`, `:`, `/`, `-`, and a colon and a space after it";
-                whole.problem(Fault::new(fault::UNKNOWN_FIELD, problem));
-                return None;
-            };
-            let path = whole.path.iter().cloned().chain([Step::Key(name.to_string())]).collect();
-            Some((name.to_string(), text(Entry { doc: whole.doc, path, value })?.value))
-        });
-        named.collect()
     }
 
     /// Writes down a problem of one field, present or not.

@@ -26,6 +26,9 @@ macro_rules! limits {
             pub const TABLE: &'static [(&'static str, u64, u64, u64)] =
                 &[$((stringify!($name), $default, *$range.start(), *$range.end()),)+];
 
+            /// What each of them bounds, in the order of the table.
+            pub(super) const MEANINGS: &'static [&'static str] = &[$(concat!($($doc),+),)+];
+
             pub(super) fn read(section: &mut Section<'_>) -> Limits {
                 Limits { $($name: section.number(stringify!($name), $default, $range),)+ }
             }

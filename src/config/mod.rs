@@ -9,6 +9,7 @@ pub mod fault;
 mod file;
 mod limits;
 mod lines;
+mod reference;
 pub mod settings;
 mod values;
 
@@ -17,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
+pub use reference::reference;
 pub use settings::{
     AdminSettings, AlertFormat, AlertSettings, BaseUrl, LedgerUrl, OnDisconnect, ProviderSettings, Settings, TlsFiles,
     WebhookSettings,

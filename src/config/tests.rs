@@ -350,19 +350,44 @@ fn each_mistake_has_its_code() {
 }
 
 #[test]
-fn a_deployment_may_have_any_name_that_a_provider_gives_it() {
-    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
-    let long = "My.Deployment_of-text-embedding-3-large";
-    let text = format!(
-        "providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {{ {long}: gpt-5, \"{arn}\": gpt-5 }} }} }}"
-    );
-    let settings = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap().settings;
-    let deployments = &settings.providers["azure"].options.deployments;
-    assert_eq!((deployments.len(), &*deployments[arn], &*deployments[long]), (2, "gpt-5", "gpt-5"));
-    for wrong in ["[a]", "{ \"a b\": gpt-5 }", "{ \"sk secret\": gpt-5 }", "{ a: 5 }", "{ 5: gpt-5 }", "x"] {
-        let text = format!("providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {wrong} }} }}");
-        let found = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap_err().0;
-        let shown = found[0].to_string();
-        assert!(found.len() == 1 && shown.contains("deployments") && !shown.contains("secret"), "{wrong}: {found:?}");
+fn every_field_is_described_and_nothing_else_is() {
+    let asked = reference::fields();
+    let limit =
+        |path: &str| path.strip_prefix("limits.").is_some_and(|name| Limits::TABLE.iter().any(|row| row.0 == name));
+    for (path, _) in &asked {
+        let rows = reference::ROWS.iter().filter(|row| row.path == path).count();
+        assert_eq!(rows, usize::from(!limit(path)), "{path} needs one row in src/config/reference.rs");
     }
+    for row in reference::ROWS {
+        assert!(asked.iter().any(|(path, _)| path == row.path), "nobody asks for {}", row.path);
+    }
+}
+
+#[test]
+fn described_defaults_are_what_holds_without_the_field() {
+    let without = format!("{:?}", good(""));
+    let mut tried = 0;
+    for row in reference::ROWS.iter().filter(|row| !row.default.is_empty() && !row.path.starts_with("alerts.webhooks"))
+    {
+        let steps: Vec<String> = row.path.split('.').map(|step| step.replace("NAME", "openai")).collect();
+        let text = format!("{}: {}{}", steps.join(": { "), row.default, " }".repeat(steps.len() - 1));
+        // Not `==`: it must also be the same in a field that is added later.
+        assert_eq!(format!("{:?}", good(&text)), without, "{text}");
+        tried += 1;
+    }
+    assert!(tried >= 10, "{tried}");
+}
+
+#[test]
+fn deployments_have_the_names_that_their_clouds_give() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    let text = format!(
+        "providers:\n  azure: {{ base_url: \"https://x.openai.azure.com\", deployments: {{ My-GPT-4o.prod-in-western-europe: gpt-4o }} }}\n  \
+         bedrock:\n    base_url: https://bedrock-runtime.us-east-1.amazonaws.com\n    deployments:\n      \"{arn}\": us.anthropic.claude-opus-5-5\n"
+    );
+    let settings = good(&text);
+    assert_eq!(settings.providers["azure"].options.deployments["My-GPT-4o.prod-in-western-europe"], "gpt-4o");
+    assert_eq!(settings.providers["bedrock"].options.deployments[arn], "us.anthropic.claude-opus-5-5");
+    let wrong = bad(&text.replace("us.anthropic.claude-opus-5-5", "7"));
+    assert!(wrong.len() == 1 && wrong[0].contains("must be text"), "{wrong:?}");
 }

@@ -9,6 +9,7 @@ import kubernetes_validate
 import yaml
 
 import rules
+import sizing
 from common import ADMIN_TOKEN, PROVIDER_KEY, ROOT, binary, check, load, load_all, output_of, program
 
 # The oldest Kubernetes that the manifests are for; the newest is whatever the validator has.
@@ -222,3 +223,11 @@ def test_dashboard_is_well_formed():
     mounts = load("compose.yaml")["services"]["grafana"]["volumes"]
     check(any(isinstance(one, dict) and one["target"] == provider for one in mounts), f"{provider} is not mounted")
     return f"{sum(panel['type'] != 'row' for panel in panels)} panels"
+
+
+# === Sizing ===
+
+def test_sizing_is_computed_from_the_measured_costs():
+    check(sizing.on_page()[1] == sizing.section(), "docs/OPERATIONS.md differs: run `python tests/deploy/sizing.py --write`")
+    gateway, redis, pairs = sizing.measured()
+    return f"{gateway} us in the gateway, {redis} us in Redis, {pairs} pairs a second"
