@@ -72,8 +72,6 @@ pub(super) fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     };
     let limits = limits(root.section("limits"));
     let alerts = super::alerts::read(root.section("alerts"), world);
-    let log = super::telemetry::log(root.section("log"));
-    let otlp = root.given("otlp").and_then(|section| super::telemetry::otlp(section, world));
     let mut headers = root.section("headers");
     let expose_headers = headers.flag("expose", true);
     headers.close();
@@ -92,8 +90,6 @@ pub(super) fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         expose_headers,
         tls,
         alerts,
-        log,
-        otlp,
         sources,
     }
 }
@@ -260,12 +256,8 @@ fn options(section: &mut Section<'_>, api: &str, name: &str) -> Options {
     });
     let mut named = section.section("deployments");
     // Azure's names may have capitals and dots, Bedrock's are ARNs.
-    let deployments = named
-        .keys()
-        .into_iter()
-        .filter(|name| values::is_deployment(name))
-        .filter_map(|name| Some((name.clone(), named.text(&name)?.value)))
-        .collect();
+    let deployments =
+        named.keys().into_iter().filter_map(|name| Some((name.clone(), named.text(&name)?.value))).collect();
     named.close();
     let mut priced = section.section("fees");
     let fees = priced.names().into_iter().map(|name| (name.clone(), fee(priced.section(&name)))).collect();

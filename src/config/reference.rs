@@ -140,6 +140,11 @@ pub(super) const ROWS: &[Row] = &[
         "`max_tokens` or `max_completion_tokens`: the output limit that a provider with OpenAI's API reads, where it is not OpenAI's own.",
     ),
     row(
+        "providers.NAME.count",
+        "",
+        "`provider`: ask OpenAI, Gemini or Bedrock itself for the input of a call whose bound does not fit. See [PROVIDERS.md](PROVIDERS.md).",
+    ),
+    row(
         "providers.NAME.service_tier",
         "",
         "`none`: the provider knows no service tiers, so the field is never sent. Otherwise calls are forced into the ordinary tier.",

@@ -402,19 +402,15 @@ fn described_defaults_are_what_holds_without_the_field() {
 }
 
 #[test]
-fn a_deployment_may_have_any_name_that_a_provider_gives_it() {
+fn deployments_have_the_names_that_their_clouds_give() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
-    let long = "My.Deployment_of-text-embedding-3-large";
     let text = format!(
-        "providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {{ {long}: gpt-5, \"{arn}\": gpt-5 }} }} }}"
+        "providers:\n  azure: {{ base_url: \"https://x.openai.azure.com\", deployments: {{ My-GPT-4o.prod-in-western-europe: gpt-4o }} }}\n  \
+         bedrock:\n    base_url: https://bedrock-runtime.us-east-1.amazonaws.com\n    deployments:\n      \"{arn}\": us.anthropic.claude-opus-5-5\n"
     );
-    let settings = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap().settings;
-    let deployments = &settings.providers["azure"].options.deployments;
-    assert_eq!((deployments.len(), &*deployments[arn], &*deployments[long]), (2, "gpt-5", "gpt-5"));
-    for wrong in ["[a]", "{ \"a b\": gpt-5 }", "{ \"sk secret\": gpt-5 }", "{ a: 5 }", "{ 5: gpt-5 }", "x"] {
-        let text = format!("providers: {{ azure: {{ base_url: \"http://127.0.0.1:1\", deployments: {wrong} }} }}");
-        let found = parse(Path::new("l.yaml"), &text, &world, Purpose::Serve).unwrap_err().0;
-        let shown = found[0].to_string();
-        assert!(found.len() == 1 && shown.contains("deployments") && !shown.contains("secret"), "{wrong}: {found:?}");
-    }
+    let settings = good(&text);
+    assert_eq!(settings.providers["azure"].options.deployments["My-GPT-4o.prod-in-western-europe"], "gpt-4o");
+    assert_eq!(settings.providers["bedrock"].options.deployments[arn], "us.anthropic.claude-opus-5-5");
+    let wrong = bad(&text.replace("us.anthropic.claude-opus-5-5", "7"));
+    assert!(wrong.len() == 1 && wrong[0].contains("must be text"), "{wrong:?}");
 }

@@ -160,13 +160,6 @@ pub(super) fn count(text: &str, api: &str, name: &str) -> Result<bool, String> {
     if counts { Ok(true) } else { Err("only openai, gemini and bedrock count for free; leave it out".into()) }
 }
 
-/// True for what may be the name of a deployment: a word of Azure's, or an ARN.
-pub(super) fn is_deployment(name: &str) -> bool {
-    const CHARS_MAX: usize = 1024;
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/-".contains(&b);
-    !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(is_plain)
-}
-
 /// The name of a chat's output limit.
 pub(super) fn limit_field(text: &str) -> Result<LimitField, String> {
     [LimitField::MaxTokens, LimitField::MaxCompletionTokens]
