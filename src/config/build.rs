@@ -72,6 +72,8 @@ pub(super) fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
     };
     let limits = limits(root.section("limits"));
     let alerts = super::alerts::read(root.section("alerts"), world);
+    let log = super::telemetry::log(root.section("log"));
+    let otlp = root.given("otlp").and_then(|section| super::telemetry::otlp(section, world));
     let mut headers = root.section("headers");
     let expose_headers = headers.flag("expose", true);
     headers.close();
@@ -90,6 +92,8 @@ pub(super) fn read(doc: &Document<'_>, world: &World<'_>) -> Settings {
         expose_headers,
         tls,
         alerts,
+        log,
+        otlp,
         sources,
     }
 }
