@@ -335,7 +335,7 @@ async fn d41_memory_stays_flat_over_100_000_calls() {
     }
     // Other tests of this process would be measured too, so the measuring is done by a process of its own.
     if std::env::var_os("LOOPERS_MEASURED_ALONE").is_none() {
-        let name = "ledger::embedded::tests::files::memory_stays_flat_over_100_000_calls";
+        let name = "ledger::embedded::tests::files::d41_memory_stays_flat_over_100_000_calls";
         let alone = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env("LOOPERS_MEASURED_ALONE", "1")
