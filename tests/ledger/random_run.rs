@@ -200,6 +200,12 @@ impl Run {
         for tree in nodes.iter().map(|id| self.model.tree(id)).collect::<BTreeSet<_>>() {
             self.model.saw(&tree, None, most);
         }
+        // Every tree of theirs was read, inspected or not.
+        if let Op::Standing(holds) = &op {
+            for tree in holds.iter().filter_map(|at| at.chain.last()) {
+                self.model.saw(tree, None, most);
+            }
+        }
         if matches!(op, Op::Sweep { .. }) {
             for tree in self.trees() {
                 self.model.saw(&tree, None, most);

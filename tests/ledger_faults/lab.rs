@@ -238,8 +238,11 @@ impl Lab {
     /// What every gateway says of its readiness.
     pub async fn assert_not_ready(&self) {
         for gateway in &self.world.gateways {
-            let answer = Conn::open(gateway.addr).await.call(&Request::get("/readyz")).await;
-            assert_eq!(answer.status, 503, "{}", answer.text());
+            // What was found is told again for a fifth of a second.
+            until("it is not ready", async || {
+                Conn::open(gateway.addr).await.call(&Request::get("/readyz")).await.status == 503
+            })
+            .await;
         }
     }
 }
