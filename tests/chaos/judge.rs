@@ -354,7 +354,9 @@ async fn owed(admins: &[SocketAddr]) -> Option<u64> {
     let mut sum = 0;
     for admin in admins {
         let mut conn = Conn::try_open(*admin).await.ok()?;
-        let answer = timeout(LOOK_PATIENCE, conn.try_call(&Request::get("/metrics"))).await.ok()??;
+        let answer = timeout(LOOK_PATIENCE, conn.try_call(&Request::get("/metrics").header("host", "localhost")))
+            .await
+            .ok()??;
         let text = answer.text();
         let line = text.lines().find_map(|line| line.strip_prefix("loopers_unsettled_holds "))?;
         sum += line.trim().parse::<u64>().ok()?;
