@@ -16,14 +16,17 @@ SEED ?= 1
 # Seconds of chaos. Unlike the bills, it takes a new seed each time unless SEED is given.
 CHAOS_SECONDS ?= 600
 
+# Rust tests that run at once.
+TEST_THREADS ?= 4
+
 # What the tests from outside run; see test-sdk.
 DEBUG_BIN := $(TARGET)/debug/loopers
 
-.PHONY: help demo test test-rust test-sdk test-deploy test-readme test-load bench bench-cpu lint doc fuzz bills sim chaos clean
+.PHONY: help demo test test-rust test-outside test-sdk test-deploy test-readme test-load bench bench-cpu lint doc fuzz bills sim chaos clean
 
 help:
 	@echo 'make demo      build the release binary and run the demo (ARGS=--json: one JSON object on stdout)'
-	@echo 'make test      Rust tests, then the four below'
+	@echo 'make test      Rust tests, and beside them the four below'
 	@echo 'make test-sdk  the official SDKs for Python and JavaScript (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-deploy  Dockerfile, compose, Kubernetes, alerts and dashboard, SIGTERM (ARGS=PART-OF-A-NAME)'
 	@echo 'make test-readme  the code blocks of README.md (ARGS=PART-OF-A-NAME)'
@@ -44,11 +47,21 @@ demo:
 	@$(CARGO) build $(LOCKED) --release --bin loopers 1>&2
 	@$(TARGET)/release/loopers demo $(ARGS)
 
-test: test-rust test-sdk test-deploy test-readme test-load
+# Most tests wait for processes, sockets and timers: so two lanes at a time, and more tests at a time than processors.
+test:
+	@scripts/setup.sh test
+	@scripts/setup.sh sdk
+	@scripts/setup.sh deploy
+	$(CARGO) test $(LOCKED) --no-run
+	$(MAKE) --no-print-directory --output-sync=line -j2 test-rust test-outside
 
 test-rust:
 	@scripts/setup.sh test
-	$(CARGO) test $(LOCKED)
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test $(LOCKED)
+
+# Everything that runs the program from outside.
+test-outside:
+	$(MAKE) --no-print-directory -j1 test-sdk test-readme test-deploy test-load
 
 # Builds the binary as `cargo test` does: a plain `cargo build` selects other features of shared dependencies, and compiles them again.
 test-sdk:
@@ -83,7 +96,7 @@ bench-cpu:
 
 lint:
 	$(CARGO) fmt --check
-	CLIPPY_CONF_DIR=.ci $(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	CLIPPY_CONF_DIR=.ci $(CARGO) clippy $(LOCKED) --all-targets --test chaos -- -D warnings
 	python3 scripts/check_deps.py
 
 doc:
