@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use pingora::connectors::http::Connector;
@@ -46,8 +46,8 @@ pub struct App {
     pub resolver: Resolver,
     /// Certificate authorities of providers that bring their own.
     pub trust: Trust,
-    /// Connections on which providers are asked to count.
-    pub counts: Connector,
+    /// Connections on which providers are asked to count; made when the first one is.
+    pub counts: LazyLock<Connector>,
     /// Requests being served.
     pub in_flight: AtomicUsize,
     /// How many clients are let in, and what they may take of memory.
@@ -84,7 +84,7 @@ impl App {
             running: Arc::new(Running::default()),
             resolver: Resolver::default(),
             trust: Trust::default(),
-            counts: Connector::new(None),
+            counts: LazyLock::new(|| Connector::new(None)),
             in_flight: AtomicUsize::new(0),
             door: Door::new(files.clients, &settings.limits),
             files,
