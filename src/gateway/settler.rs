@@ -192,7 +192,7 @@ impl Settler {
         }
     }
 
-    /// Makes what earlier gateways left to be made, until the first request has started [`Settler::run`].
+    /// Makes what earlier gateways left to be made, until the first request has started `run`.
     pub async fn run_until_served(self: Arc<Self>, ledger: Ledger) {
         while !self.running.load(Ordering::Acquire) && self.pending() > 0 {
             if !self.settle_some(&ledger, Instant::now).await {
