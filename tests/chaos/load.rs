@@ -16,6 +16,8 @@ use crate::support::{Answer, Conn, Request};
 
 /// Clients at once.
 pub const CLIENTS: usize = 8;
+/// How long a client that means to leave in the middle of an answer waits for its next byte.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long a client waits for the end of an answer before it counts as hanging: far above the longest life of a call.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The output limit that ordinary calls ask for.
@@ -288,8 +290,9 @@ async fn behave(addr: SocketAddr, request: &Request, client: Client) -> Seen {
         Client::LeavesAfter { bytes, reset } => {
             let _ = conn.write(&request.bytes()).await;
             if conn.read_head().await.is_some() {
+                // An answer may be shorter, and its connection stay open: who hears nothing more leaves too.
                 for _ in 0..bytes {
-                    if conn.read_byte().await.is_none() {
+                    if timeout(SILENCE, conn.read_byte()).await.ok().flatten().is_none() {
                         break;
                     }
                 }
