@@ -53,7 +53,7 @@ test:
 	@scripts/setup.sh sdk
 	@scripts/setup.sh deploy
 	$(CARGO) test $(LOCKED) --no-run
-	$(MAKE) --no-print-directory --output-sync=line -j2 test-rust test-outside
+	$(MAKE) --no-print-directory -j2 test-rust test-outside
 
 test-rust:
 	@scripts/setup.sh test
