@@ -53,11 +53,13 @@ test:
 	@scripts/setup.sh sdk
 	@scripts/setup.sh deploy
 	$(CARGO) test $(LOCKED) --no-run
+	$(CARGO) test $(LOCKED) --no-run --test chaos
 	$(MAKE) --no-print-directory -j2 test-rust test-outside
 
 test-rust:
 	@scripts/setup.sh test
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test $(LOCKED)
+	$(CARGO) test $(LOCKED) --test chaos
 
 # Everything that runs the program from outside.
 test-outside:

@@ -68,7 +68,8 @@ async fn open(url: &str) -> Result<Ledger> {
         Some(("memory", "")) => None,
         _ => bail!("`{url}` is not a ledger: redis://…, file:PATH or memory:"),
     };
-    let options = EmbeddedOptions { path, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+    let options =
+        EmbeddedOptions { path, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway, queue: 4_096 };
     Ok(Ledger::Embedded(EmbeddedLedger::open(options)?))
 }
 

@@ -15,12 +15,14 @@ pub use notice::Notice;
 pub use watch::watch;
 
 use crate::clock::Window;
+use crate::config::Limits;
 use crate::ledger::{HoldRef, Level, NodeId, Refusal};
 use crate::observe::metrics;
 
 /// Whose books have changed, and what happened to calls, since the watcher last looked.
-#[derive(Default)]
 pub struct Notes {
+    /// The most notes of one kind between two looks. What does not fit is counted; a later charge of the same budget notes it again.
+    most: usize,
     inner: Mutex<Inner>,
     /// Set while the ledger does not answer.
     ledger_down: AtomicBool,
@@ -49,10 +51,22 @@ pub struct Cut {
     pub model: String,
 }
 
-/// The most notes of one kind between two looks. What does not fit is counted; a later charge of the same budget notes it again.
-pub const NOTES_MAX: usize = 20_000;
+impl Default for Notes {
+    fn default() -> Self {
+        Notes::new(Limits::default().alert_notes)
+    }
+}
 
 impl Notes {
+    /// At most so many notes of each kind.
+    pub fn new(most: u64) -> Notes {
+        Notes {
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            inner: Mutex::default(),
+            ledger_down: AtomicBool::new(false),
+        }
+    }
+
     /// Something was charged to a call's budgets.
     pub fn charged(&self, at: &HoldRef) {
         let mut inner = self.lock();
@@ -60,13 +74,13 @@ impl Notes {
             if inner.charged.contains_key(node) {
                 continue;
             }
-            if inner.charged.len() >= NOTES_MAX {
+            if inner.charged.len() >= self.most {
                 return metrics::alert_dropped("notes");
             }
             inner.charged.insert(node.clone(), at.chain[i..].to_vec());
         }
         if let (Some(key), Some(session)) = (at.chain.first(), &at.session)
-            && inner.sessions.len() < NOTES_MAX
+            && inner.sessions.len() < self.most
         {
             inner.sessions.insert((key.clone(), session.clone()), at.chain.clone());
         }
@@ -75,7 +89,7 @@ impl Notes {
     /// A call was refused because a limit had no room for it.
     pub fn refused(&self, chain: &[NodeId], session: Option<&Arc<str>>, refused: &Refusal) {
         let mut inner = self.lock();
-        if inner.full.len() + inner.full_sessions.len() >= NOTES_MAX {
+        if inner.full.len() + inner.full_sessions.len() >= self.most {
             return metrics::alert_dropped("notes");
         }
         match (refused, chain.first(), session) {
@@ -95,7 +109,7 @@ impl Notes {
     /// A running call was cut.
     pub fn cut(&self, cut: Cut) {
         let mut inner = self.lock();
-        if inner.cuts.len() >= NOTES_MAX {
+        if inner.cuts.len() >= self.most {
             return metrics::alert_dropped("notes");
         }
         inner.cuts.insert(cut);

@@ -24,6 +24,7 @@ const DAY: Millis = 24 * 3600 * 1000;
 /// Watches for ever.
 pub async fn watch(notes: Arc<Notes>, alerts: AlertSettings, ledger: Ledger) {
     let mut watcher = Watcher {
+        most: notes.most,
         senders: Senders::start(&alerts),
         alerts,
         ledger,
@@ -54,6 +55,8 @@ struct Said {
 
 struct Watcher {
     alerts: AlertSettings,
+    /// Budgets, and alerts that were made, that are remembered.
+    most: usize,
     senders: Senders,
     ledger: Ledger,
     clock: Clock,
@@ -133,7 +136,7 @@ impl Watcher {
             let name = window.window.name();
             let full = full.contains(&(node.clone(), Some(window.window)));
             let used = millionths(window.spent.nano(), limit.nano(), full);
-            if self.used.len() < super::NOTES_MAX || self.used.contains_key(&(node.clone(), name)) {
+            if self.used.len() < self.most || self.used.contains_key(&(node.clone(), name)) {
                 self.used.insert((node.clone(), name), (used, window.resets_at));
             }
             let standing = Standing {
@@ -229,7 +232,7 @@ impl Watcher {
     }
 
     fn remember(&mut self, mark: &str, chain: Vec<NodeId>, until: Millis, day: Millis) {
-        if self.said.len() >= super::NOTES_MAX {
+        if self.said.len() >= self.most {
             self.said.clear();
         }
         self.said.insert(mark.to_string(), Said { chain, until, day });

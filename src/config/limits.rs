@@ -43,6 +43,12 @@ limits! {
     header_bytes = 64 * KIB, KIB..=1023 * KIB;
     /// Connections of clients that may be open at once; one more is answered 503 and closed. Fewer where the system allows fewer files.
     connections = 20_000, 10..=10_000_000;
+    /// Streams that a client's HTTP/2 connection may have open at once; further ones wait.
+    http2_streams = 256, 1..=10_000;
+    /// Bytes of each such stream that may be between the client and the proxy.
+    http2_stream_bytes = 64 * KIB, 4 * KIB..=16 * MIB;
+    /// Connections to providers that may idle, for the next call; fewer where the system allows fewer files.
+    idle_upstreams = 512, 1..=100_000;
     /// The longest time for a client to send a request's head, from its first byte.
     head_seconds = 30, 1..=HOUR;
     /// The longest time for a client to send its request body.
@@ -75,10 +81,16 @@ limits! {
     ledger_connections = 2, 1..=256;
     /// Replicas of a Redis ledger that must have a hold before its call goes out.
     ledger_wait_replicas = 0, 0..=16;
+    /// Operations that may wait for the thread of a `file:` ledger; further ones wait before it.
+    ledger_queue = 4096, 16..=1_000_000;
     /// Calls that ended and whose charge the ledger has not taken: with so many no new one is taken.
     unsettled = 100_000, 1..=10_000_000;
     /// How long the files of the journal are kept, in days; 0: there is none.
     journal_days = 62, 0..=3660;
     /// A file of the journal that has become so large is followed by another one.
     journal_file_bytes = 64 * MIB, MIB..=1024 * 1024 * MIB;
+    /// Pieces of the journal that may wait for the disk, for two seconds; then calls are refused.
+    journal_queue = 8192, 16..=1_000_000;
+    /// Keys, teams and sessions whose budgets may wait to be looked at for alerts; further ones are looked at when they spend again.
+    alert_notes = 20_000, 100..=10_000_000;
 }

@@ -72,7 +72,7 @@ impl App {
 
     /// A gateway over a ledger that tells of its calls.
     pub fn telling(settings: Settings, ledger: Ledger, reports: Reports) -> Arc<App> {
-        let notes = Arc::new(Notes::default());
+        let notes = Arc::new(Notes::new(settings.limits.alert_notes));
         let files = Files::divided(&settings.limits);
         metrics::prices_at(settings.prices.read_at().unwrap_or(0) / 1000);
         Arc::new(App {

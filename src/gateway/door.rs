@@ -14,8 +14,6 @@ use crate::config::Limits;
 
 /// Files that a gateway needs beside its clients' and its providers' connections: listeners, ledger, journal, runtimes.
 const FILES_BESIDE: usize = 128;
-/// Idle connections to providers that are kept for the next call.
-const IDLE_UPSTREAM_MAX: usize = 512;
 /// Clients that were refused and may still have to read that.
 const REFUSED_MAX: usize = 64;
 /// How long such a client has for it, and how much of what it sends meanwhile is thrown away.
@@ -35,7 +33,7 @@ impl Files {
     /// As many clients as `limits.connections` says; fewer where that many, each with a connection to a provider, would not fit the files
     /// that this process may open.
     pub fn divided(limits: &Limits) -> Files {
-        let files = Files::of(size(limits.connections), open_files());
+        let files = Files::of(size(limits.connections), size(limits.idle_upstreams), open_files());
         if files.clients < size(limits.connections) {
             log::warn!(
                 "the system allows so few open files that at most {} clients are served at once, not limits.connections: {} \
@@ -47,10 +45,10 @@ impl Files {
         files
     }
 
-    fn of(connections: usize, allowed: Option<usize>) -> Files {
-        let Some(allowed) = allowed else { return Files { clients: connections, idle_upstream: IDLE_UPSTREAM_MAX } };
+    fn of(connections: usize, idle_upstream: usize, allowed: Option<usize>) -> Files {
+        let Some(allowed) = allowed else { return Files { clients: connections, idle_upstream } };
         let free = allowed.saturating_sub(FILES_BESIDE);
-        let idle_upstream = (free / 8).clamp(1, IDLE_UPSTREAM_MAX);
+        let idle_upstream = (free / 8).clamp(1, idle_upstream);
         Files { clients: (free.saturating_sub(idle_upstream) / 2).clamp(1, connections), idle_upstream }
     }
 }
@@ -73,6 +71,10 @@ pub struct Door {
     most: usize,
     /// The longest time for a request's head, from its first byte.
     pub head_patience: Duration,
+    /// Streams of an HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Bytes of such a stream between the client and the proxy.
+    pub http2_stream_bytes: usize,
     /// Bytes of bodies in memory: requests, and answers that are kept back.
     pub buffered: AtomicUsize,
     /// The most of them. A reload may change it.
@@ -89,6 +91,8 @@ impl Door {
             refused: AtomicUsize::new(0),
             most,
             head_patience: Duration::from_secs(limits.head_seconds),
+            http2_streams: u32::try_from(limits.http2_streams).unwrap_or(u32::MAX),
+            http2_stream_bytes: size(limits.http2_stream_bytes),
             buffered: AtomicUsize::new(0),
             buffered_max: AtomicUsize::new(size(limits.buffered_bytes)),
             answer_max: size(limits.answer_bytes),
@@ -197,10 +201,10 @@ mod tests {
 
     #[test]
     fn e44_clients_and_their_providers_fit_the_files_that_are_allowed() {
-        assert_eq!(Files::of(20_000, None), Files { clients: 20_000, idle_upstream: IDLE_UPSTREAM_MAX });
-        assert_eq!(Files::of(20_000, Some(1_000_000)).clients, 20_000);
+        assert_eq!(Files::of(20_000, 512, None), Files { clients: 20_000, idle_upstream: 512 });
+        assert_eq!(Files::of(20_000, 512, Some(1_000_000)), Files { clients: 20_000, idle_upstream: 512 });
         for allowed in [64, 128, 256, 1024, 4096, 20_000, 65_536] {
-            let Files { clients, idle_upstream } = Files::of(20_000, Some(allowed));
+            let Files { clients, idle_upstream } = Files::of(20_000, 512, Some(allowed));
             assert!(clients >= 1 && idle_upstream >= 1);
             assert!(allowed <= 256 || 2 * clients + idle_upstream + FILES_BESIDE <= allowed, "{allowed}: {clients}");
         }

@@ -32,10 +32,6 @@ use super::door::Door;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection may take to say which protocol it speaks.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(60);
-/// Streams that a connection may have open at once.
-const STREAMS_MAX: u32 = 256;
-/// Bytes that a stream may have between the two ends.
-const PIPE_BYTES: usize = 64 << 10;
 /// Connections without a stream are closed after so long.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often a silent peer is asked whether it is there, and how long it may take to answer.
@@ -95,7 +91,7 @@ pub async fn serve<A>(
     let io = TokioIo::new(Rewound { read, inner: stream });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(door.http2_streams)
         .max_header_list_size(head_bytes)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
@@ -169,7 +165,7 @@ where
         *refused.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(refused);
     };
-    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let (ours, theirs) = tokio::io::duplex(door.http2_stream_bytes);
     // Not tied to this future: the proxy settles its call also when the client is gone.
     tokio::spawn(async move {
         let client = ClientStream::new(Box::new(theirs), Vec::new(), socket, door);

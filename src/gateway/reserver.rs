@@ -121,8 +121,13 @@ mod tests {
     use crate::secret::{KeyHash, new_key};
 
     async fn ledger() -> (Ledger, Arc<KeyView>) {
-        let options =
-            EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+        let options = EmbeddedOptions {
+            path: None,
+            calendar: Calendar::utc(),
+            clock: Clock::System,
+            role: Role::Gateway,
+            queue: 4_096,
+        };
         let ledger = Ledger::Embedded(EmbeddedLedger::open(options).unwrap());
         let hash = KeyHash::of(new_key().unwrap().expose()).unwrap();
         let mut limits = Limits::default();

@@ -349,8 +349,13 @@ mod tests {
     }
 
     fn ledger() -> Ledger {
-        let options =
-            EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+        let options = EmbeddedOptions {
+            path: None,
+            calendar: Calendar::utc(),
+            clock: Clock::System,
+            role: Role::Gateway,
+            queue: 4_096,
+        };
         Ledger::Embedded(EmbeddedLedger::open(options).unwrap())
     }
 

@@ -104,8 +104,8 @@ pub fn waiting_settlements(state: &Path) -> HashSet<String> {
 }
 
 fn embedded(path: Option<PathBuf>, settings: &Settings, role: Role) -> Result<Ledger, LedgerError> {
-    EmbeddedLedger::open(EmbeddedOptions { path, calendar: settings.calendar.clone(), clock: Clock::System, role })
-        .map(Ledger::Embedded)
+    let (calendar, queue) = (settings.calendar.clone(), size(settings.limits.ledger_queue));
+    EmbeddedLedger::open(EmbeddedOptions { path, calendar, clock: Clock::System, role, queue }).map(Ledger::Embedded)
 }
 
 fn redis_options(url: &str, settings: &Settings, memory: Option<Memory>) -> RedisOptions {
@@ -138,11 +138,13 @@ fn written(books: Ledger, recorder: Arc<dyn Recorder>) -> Ledger {
 }
 
 fn journalled(engine: Ledger, own: &Own, settings: &Settings) -> Result<Ledger, LedgerError> {
-    let (days, file_bytes) = (settings.limits.journal_days, settings.limits.journal_file_bytes);
-    if days == 0 {
+    let limits = &settings.limits;
+    let keep =
+        Keep { file_bytes: limits.journal_file_bytes, days: limits.journal_days, queue: size(limits.journal_queue) };
+    if keep.days == 0 {
         return Ok(engine);
     }
-    let journal = Journal::of_gateway(&own.folder, &own.writer, Keep { file_bytes, days });
+    let journal = Journal::of_gateway(&own.folder, &own.writer, keep);
     let journal = journal.map_err(|e| unusable(&own.folder, &e.to_string()))?;
     Ok(written(engine, Arc::new(journal)))
 }

@@ -36,6 +36,8 @@ pub struct Keep {
     pub file_bytes: u64,
     /// Files that were not written for longer are removed.
     pub days: u64,
+    /// Pieces that may wait to be written.
+    pub queue: usize,
 }
 
 /// The journal of one process.

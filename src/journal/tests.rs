@@ -14,7 +14,7 @@ use crate::ledger::{
 use crate::money::Money;
 use crate::secret::KeyHash;
 
-const KEEP: Keep = Keep { file_bytes: 4_000, days: 62 };
+const KEEP: Keep = Keep { file_bytes: 4_000, days: 62, queue: 8_192 };
 const SESSIONS: [&str; 3] = ["a", "b", "c"];
 
 /// SplitMix64: the same seed gives the same run.
@@ -31,7 +31,13 @@ impl Rng {
 }
 
 fn memory(clock: &Clock) -> Ledger {
-    let options = EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: clock.clone(), role: Role::Gateway };
+    let options = EmbeddedOptions {
+        path: None,
+        calendar: Calendar::utc(),
+        clock: clock.clone(),
+        role: Role::Gateway,
+        queue: 4_096,
+    };
     Ledger::Embedded(EmbeddedLedger::open(options).unwrap())
 }
 

@@ -16,8 +16,8 @@ use super::line::{Line, VERSION};
 use crate::clock::Clock;
 use crate::ledger::durable;
 
-/// Lines that may wait for the thread.
-const WAITING_MAX: usize = 8_192;
+/// Lines of one command that may wait for the thread.
+const WAITING_MAX: usize = 64;
 /// Bytes written at once.
 const BATCH_BYTES: usize = 256 * 1024;
 /// The longest that a line may be on its way to the file.
@@ -58,7 +58,7 @@ impl Writer {
             tidied: Instant::now(),
         };
         files.tidy();
-        Writer::start(Place::Rotating(files))
+        Writer::start(Place::Rotating(files), keep.queue)
     }
 
     /// One file that several processes append to.
@@ -70,8 +70,8 @@ impl Writer {
         Writer { queue }
     }
 
-    fn start(place: Place) -> io::Result<Writer> {
-        let (queue, jobs) = sync_channel(WAITING_MAX);
+    fn start(place: Place, queue: usize) -> io::Result<Writer> {
+        let (queue, jobs) = sync_channel(queue);
         std::thread::Builder::new().name("loopers-journal".into()).spawn(move || run(place, &jobs))?;
         Ok(Writer { queue })
     }

@@ -160,9 +160,13 @@ async fn run(mutant: Option<Mutant>) -> bool {
         pairs += usize::from(episode.faults.len() > 1);
         if episodes % REST_EVERY == 0 {
             town.rest().await;
+            town.calm().await;
         }
     }
     town.rest().await;
+    if mutant.is_none() {
+        town.calm().await;
+    }
     town.load.pause().await;
     report(&town, &judge, episodes, pairs, healing, mutant).await
 }

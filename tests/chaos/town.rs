@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 
 use crate::faults::{Fault, Operator, Process, Server, What};
-use crate::judge::{Judge, Mutant};
+use crate::judge::{Judge, Line, Mutant};
 use crate::lab::{Redis, copy_folder};
 use crate::load::{Load, Role};
 use crate::support::json::{nano, usd};
@@ -26,6 +26,8 @@ const LEDGER_MS: u64 = 400;
 const CALL_SECONDS: u64 = 12;
 /// How long healing may take on a machine that does much else; promised are two seconds.
 pub const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// Calls between two rests while nothing is done to anybody.
+const CALM_CALLS: u64 = 80;
 /// How long a program may take to start or to end.
 const PROGRAM: Duration = Duration::from_secs(90);
 /// The password of a Redis that wants one.
@@ -448,13 +450,11 @@ impl Town {
 
     /// Everything ends, is settled and is compared; then each key asks whether it is blocked for nothing, and gets new money.
     pub async fn rest(&mut self) {
-        self.load.pause().await;
         let running = self.open_call().await;
-        let admins: Vec<_> = self.world.gateways.iter().map(|gateway| gateway.admin).collect();
         // Twice the life of a hold, and the machine may be busy.
         let patience =
             if running.is_some() { Duration::from_secs(5) } else { Duration::from_secs(90 + 4 * CALL_SECONDS) };
-        let lines = self.judge.rest(&admins, patience).await;
+        let lines = self.settle_down(patience).await;
         for (role, key, line) in lines.into_iter().flatten() {
             if self.judge.key(role).id != key.id {
                 continue;
@@ -469,6 +469,23 @@ impl Town {
             }
         }
         drop(running);
+        self.load.resume();
+    }
+
+    async fn settle_down(&self, patience: Duration) -> Option<Vec<(Role, Key, Line)>> {
+        self.load.pause().await;
+        let admins: Vec<_> = self.world.gateways.iter().map(|gateway| gateway.admin).collect();
+        self.judge.rest(&admins, patience).await
+    }
+
+    /// After a rest, calls without any fault: of these nothing is in doubt, so each fair key is charged its invoice to the nano-dollar.
+    pub async fn calm(&mut self) {
+        let to = self.load.next.load(SeqCst) + CALM_CALLS;
+        let deadline = Instant::now() + HEALED_WITHIN;
+        while self.load.next.load(SeqCst) < to && Instant::now() < deadline {
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.settle_down(HEALED_WITHIN).await;
         self.load.resume();
     }
 

@@ -1,6 +1,11 @@
 //! A folder, an environment, and the binary in it.
 
+#[path = "../gateway/support/secrets.rs"]
+#[allow(dead_code)]
+mod secrets;
+
 use std::any::Any;
+use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -12,6 +17,8 @@ use tempfile::TempDir;
 
 pub const LOOPERS: &str = env!("CARGO_BIN_EXE_loopers");
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Commands that show a key on stdout, once: that is what they are for. What a program under `exec` shows is its own.
+const SHOWS_KEYS: [&[&str]; 4] = [&["keys", "create"], &["keys", "rotate"], &["init"], &["exec"]];
 
 /// What a command said.
 pub struct Said {
@@ -38,11 +45,19 @@ pub struct World {
     pub files: Option<u32>,
     /// Servers and processes that live as long as this.
     pub keep: Vec<Box<dyn Any>>,
+    /// Files that the test itself wrote: a secret in them is its own.
+    written: RefCell<Vec<PathBuf>>,
 }
 
 impl World {
     pub fn new() -> World {
-        World { folder: tempfile::tempdir().unwrap(), env: Vec::new(), files: None, keep: Vec::new() }
+        World {
+            folder: tempfile::tempdir().unwrap(),
+            env: Vec::new(),
+            files: None,
+            keep: Vec::new(),
+            written: RefCell::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -51,6 +66,7 @@ impl World {
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), text).unwrap();
+        self.written.borrow_mut().push(self.path(name));
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -108,6 +124,11 @@ impl World {
         let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
         let done = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let told = secrets::told(&done.stderr, &[]).or_else(|| {
+            let shows = SHOWS_KEYS.iter().any(|words| arguments.windows(words.len()).any(|two| two == *words));
+            if shows { None } else { secrets::told(&done.stdout, &[]) }
+        });
+        assert_eq!(told, None, "{arguments:?} shows a secret");
         Said { code: done.status.code().unwrap_or(-1), out: text(done.stdout), err: text(done.stderr) }
     }
 
@@ -151,6 +172,18 @@ impl World {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "nobody listens on {port}:\n{}", self.read(log));
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// At the end of each test no file that the commands wrote may hold a key.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.keep.clear();
+        let mut told = secrets::search(self.folder.path(), &[]);
+        told.retain(|line| !self.written.borrow().iter().any(|path| line.starts_with(&*path.to_string_lossy())));
+        if !told.is_empty() && !std::thread::panicking() {
+            panic!("secrets were written: {}", told.join("; "));
         }
     }
 }

@@ -23,6 +23,8 @@ START_SECONDS = 30
 PROVIDER_KEY = "sk-test-deploy"
 ADMIN_TOKEN = "admin-token-of-the-deploy-test"
 OTLP_HEADERS = "authorization=Bearer%20otlp-secret-of-the-deploy-test,x-tenant=loopers"
+# What is no key by its looks.
+SECRETS = (ADMIN_TOKEN.encode(), b"otlp-secret-of-the-deploy-test")
 
 
 def check(fine, problem):
@@ -94,8 +96,26 @@ def eventually(what, probe, seconds=START_SECONDS):
     return found
 
 
+def secret_in(text):
+    """The first secret of these tests in some bytes: a proxy key, a provider's key, or a token that processes were given."""
+    key = re.search(rb"lp-[0-9A-Za-z]{43}|(?<![0-9A-Za-z_-])sk-[0-9A-Za-z_-]{4,}", text)
+    return key[0] if key else next((secret for secret in SECRETS if secret in text), None)
+
+
+def check_secrets(folder, may_hold=()):
+    """No file below a folder holds a secret, but for the mock's log of whole requests, programs, and files that a test means to have one."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_file() or path.name.startswith("mock") or path.name in may_hold:
+            continue
+        told = secret_in(path.read_bytes())
+        check(not told, f"{path.name} holds a secret: {told}")
+
+
 class Processes:
-    """Child processes; only they are ended, the last one first."""
+    """Child processes; only they are ended, the last one first. What they wrote is then searched for secrets."""
+
+    # Files in which a test keeps a secret of its own.
+    may_hold = ()
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -104,7 +124,7 @@ class Processes:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, problem, *_):
         for child in reversed(self.children):
             if child.poll() is None:
                 child.send_signal(signal.SIGCONT)
@@ -114,6 +134,8 @@ class Processes:
                 except subprocess.TimeoutExpired:
                     child.kill()
                     child.wait()
+        if problem is None:
+            check_secrets(self.folder, self.may_hold)
 
     def start(self, name, *command, ready, cwd=None, stdout=None, **environment):
         """A child whose output goes to NAME.log, or its stdout to a file of its own."""

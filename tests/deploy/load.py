@@ -11,15 +11,19 @@ import subprocess
 import sys
 import tempfile
 
-from common import ROOT, binary, check
+from common import ROOT, binary, check, check_secrets, secret_in
 
 RACE = {"DURATION": "8s", "VUS": "300", "LIMIT": "0.03"}
 
 
 def run(what, **environment):
-    environment = dict(os.environ, LOOPERS_BIN=str(binary()), **environment)
-    done = subprocess.run([ROOT / "loadtest/run.sh", what], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=300)
+    with tempfile.TemporaryDirectory() as folder:
+        # Its files stay, to be searched.
+        environment = dict(os.environ, LOOPERS_BIN=str(binary()), TMPDIR=folder, KEEP="yes", **environment)
+        done = subprocess.run([ROOT / "loadtest/run.sh", what], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=300)
+        check_secrets(pathlib.Path(folder))
+    check(not secret_in(done.stdout.encode()), f"a secret is shown:\n{done.stdout}")
     return done.returncode, done.stdout
 
 

@@ -167,7 +167,7 @@ fn memory() -> Result<Memory, LedgerError> {
 }
 
 fn embedded(path: Option<PathBuf>, calendar: Calendar, clock: &Clock) -> Result<Ledger, LedgerError> {
-    let options = EmbeddedOptions { path, calendar, clock: clock.clone(), role: Role::Gateway };
+    let options = EmbeddedOptions { path, calendar, clock: clock.clone(), role: Role::Gateway, queue: 4_096 };
     Ok(Ledger::Embedded(EmbeddedLedger::open(options)?))
 }
 

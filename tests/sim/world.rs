@@ -151,7 +151,8 @@ impl World {
     pub fn new(rng: Rng, plan: Plan, mutant: Option<Mutant>, prices: Arc<PriceTable>, story: bool) -> World {
         let clock = Clock::manual(plan.start);
         let zone = Calendar::in_zone(plan.zone.name()).unwrap_or_else(|_| Calendar::utc());
-        let options = EmbeddedOptions { path: None, calendar: zone, clock: clock.clone(), role: Role::Gateway };
+        let options =
+            EmbeddedOptions { path: None, calendar: zone, clock: clock.clone(), role: Role::Gateway, queue: 4_096 };
         let books = Ledger::Embedded(EmbeddedLedger::open(options).unwrap_or_else(|e| panic!("{e}")));
         let audit = Auditor::new(plan.zone);
         World {

@@ -8,7 +8,13 @@ use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 const TOKEN: &str = "admin-token-of-this-test";
 
 fn state(token: Option<&str>, listen: &str) -> AdminState {
-    let options = EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: Clock::System, role: Role::Gateway };
+    let options = EmbeddedOptions {
+        path: None,
+        calendar: Calendar::utc(),
+        clock: Clock::System,
+        role: Role::Gateway,
+        queue: 4_096,
+    };
     let ledger = Ledger::Embedded(EmbeddedLedger::open(options).unwrap());
     let prices = Arc::new(ArcSwap::from_pointee(PriceTable::builtin().unwrap()));
     AdminState::new(ledger, prices, token.map(Secret::new), listen.parse().unwrap(), Arc::default())

@@ -19,8 +19,13 @@ struct Desk {
 impl Desk {
     fn open() -> Desk {
         let clock = Clock::manual(NOW);
-        let options =
-            EmbeddedOptions { path: None, calendar: Calendar::utc(), clock: clock.clone(), role: Role::Gateway };
+        let options = EmbeddedOptions {
+            path: None,
+            calendar: Calendar::utc(),
+            clock: clock.clone(),
+            role: Role::Gateway,
+            queue: 4_096,
+        };
         let ledger = Ledger::Embedded(EmbeddedLedger::open(options).unwrap());
         Desk { ledger, clock, prices: PriceTable::builtin().unwrap() }
     }

@@ -55,6 +55,8 @@ pub struct EmbeddedOptions {
     pub clock: Clock,
     /// Who opens it. Memory has no visitors.
     pub role: Role,
+    /// Operations that may wait for the thread of a file.
+    pub queue: usize,
 }
 
 /// The embedded engine. Clones share it; dropping the last one writes what is left and closes the file.
@@ -105,7 +107,7 @@ impl EmbeddedLedger {
     pub fn open(options: EmbeddedOptions) -> Result<EmbeddedLedger, LedgerError> {
         let time = Time::new(options.clock, options.calendar);
         let engine = match options.path {
-            Some(path) => Engine::File(Writer::open(path, options.role, time)?),
+            Some(path) => Engine::File(Writer::open(path, options.role, options.queue, time)?),
             None => Engine::Memory(Box::new(Mutex::new(Books::new(MemoryStore::default(), time)))),
         };
         Ok(EmbeddedLedger { engine: Arc::new(engine) })

@@ -16,8 +16,6 @@ use super::file::FileStore;
 use super::schema::{self, trouble};
 use super::time::Time;
 
-/// Operations that may wait; beyond them, callers wait to be let in.
-const WAITING: usize = 4_096;
 /// Operations in one transaction at most.
 const BATCH: usize = 512;
 
@@ -49,8 +47,9 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Opens a file, checks it as far as the role needs, and starts the thread.
-    pub fn open(path: PathBuf, role: Role, time: Time) -> Result<Writer, LedgerError> {
+    /// Opens a file, checks it as far as the role needs, and starts the thread. At most `queue` operations wait for it; beyond them,
+    /// callers wait to be let in.
+    pub fn open(path: PathBuf, role: Role, queue: usize, time: Time) -> Result<Writer, LedgerError> {
         // One name for one file, whatever links lead to it and wherever the process goes: the claim depends on it.
         let path = schema::place(&path)?;
         let claim = match role {
@@ -66,7 +65,7 @@ impl Writer {
             connection.execute(sql, []).map_err(|e| trouble(&e))?;
         }
         let books = Books::new(FileStore::new(path.clone(), connection, horizon), time);
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = mpsc::channel(queue.max(1));
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || run(books, waiting));
         let thread = thread.map_err(|e| LedgerError::Unavailable(format!("no thread for the ledger: {e}")))?;
         Ok(Writer { path, jobs: Some(jobs), thread: Some(thread), _claim: claim })

@@ -300,14 +300,14 @@ class World:
             self._folder.cleanup()
 
     def _assert_no_secrets(self):
-        """Nothing that the gateway wrote (log, journal, ledger) holds a proxy key or a secret of its environment."""
+        """Nothing that the gateway wrote (log, journal, ledger) holds a proxy key, a provider's key or a secret of its environment."""
         secrets = [CONFIG_PROVIDER_KEY.encode(), ADMIN_TOKEN.encode()]
         for path in self.folder.rglob("*"):
             # The mock logs whole requests on purpose; keys of certificates are the test's own.
             if not path.is_file() or path.name.startswith("mock") or path.suffix in (".pem", ".key"):
                 continue
             text = path.read_bytes()
-            told = re.search(rb"lp-[0-9A-Za-z]{43}", text) or next((secret for secret in secrets if secret in text), None)
+            told = re.search(rb"lp-[0-9A-Za-z]{43}|(?<![0-9A-Za-z_-])sk-[0-9A-Za-z_-]{4,}", text) or next((secret for secret in secrets if secret in text), None)
             if told:
                 raise AssertionError(f"{path.name} holds a secret: {told}")
 

@@ -25,7 +25,7 @@ fn usd(nano: u64) -> Money {
 
 fn open(path: Option<&Path>, clock: &Clock, role: Role) -> Result<EmbeddedLedger, LedgerError> {
     let path = path.map(Path::to_path_buf);
-    EmbeddedLedger::open(EmbeddedOptions { path, calendar: Calendar::utc(), clock: clock.clone(), role })
+    EmbeddedLedger::open(EmbeddedOptions { path, calendar: Calendar::utc(), clock: clock.clone(), role, queue: 4_096 })
 }
 
 /// A ledger with a clock that the test moves.
