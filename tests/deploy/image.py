@@ -52,10 +52,12 @@ class Stage:
 
 
 class Image:
-    """All stages of the Dockerfile, built below a folder; the first one stays where it is, so that cargo knows it again."""
+    """All stages of the Dockerfile, built below a folder. It must not lie in the target folder: cargo would note the copies of the sources as
+    what was built there, and take that program for the repository's own however its sources have changed since."""
 
-    def __init__(self, folder, build_folder):
-        self.folder, self.build_folder = folder, build_folder
+    def __init__(self, folder):
+        check(not folder.resolve().is_relative_to(TARGET), f"{folder} is in {TARGET}")
+        self.folder = folder
         self.stages, self.names = [], {}
         for word, rest in instructions():
             getattr(self, word.lower(), lambda rest: None)(rest)
@@ -67,9 +69,8 @@ class Image:
 
     def from_(self, rest):
         image, *name = re.split(r"\s+AS\s+", rest, flags=re.I)
-        root = self.folder / "root" if self.stages else self.build_folder
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True)
+        root = self.folder / ("root" if self.stages else "build")
+        root.mkdir()
         self.stages.append(Stage(root))
         for one in name:
             self.names[one] = self.stage
@@ -169,7 +170,9 @@ def test_the_dockerfiles_commands_give_a_working_gateway():
     with tempfile.TemporaryDirectory() as name, Processes(name) as processes:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
-        image = Image(folder, TARGET / "deploy" / "build-stage")
+        # The program itself, in which anything may stand by chance.
+        processes.may_hold = ("loopers",)
+        image = Image(folder)
         final = image.final
         check(len(image.stages) == 2 and final.user and final.user.split(":")[0] not in ("0", "root"), f"it runs as {final.user}")
         program_bytes = (final.root / "usr/local/bin/loopers").read_bytes()
