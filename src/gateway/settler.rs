@@ -20,6 +20,8 @@ use crate::observe::metrics;
 const BATCH: usize = 256;
 /// How long to wait before a settlement that the ledger did not take is sent again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// The same where the ledger answered, and refused: it will hardly change its mind, and each time is an error in the log.
+const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// One settlement to be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,6 +65,12 @@ impl Queue {
         let count = self.fresh.len().min(BATCH - due);
         jobs.extend(self.fresh.drain(..count));
         jobs
+    }
+
+    /// Takes a job back until it is due again.
+    fn wait(&mut self, due: Instant, job: Job) {
+        let at = self.failed.partition_point(|(other, _)| *other <= due);
+        self.failed.insert(at, (due, job));
     }
 }
 
@@ -261,7 +269,7 @@ impl InWork<'_> {
         for result in results {
             let Some(job) = self.jobs.pop_front() else { break };
             metrics::ledger("settle", took);
-            match result {
+            let patience = match result {
                 Ok(settled) => {
                     report(&job, settled);
                     self.settler.notes.charged(&job.at);
@@ -276,10 +284,14 @@ impl InWork<'_> {
                         log::warn!("settlement of hold {} waits for the ledger: {reason}", job.at.hold);
                     }
                     unavailable += 1;
+                    RETRY_AFTER
                 }
-                Err(other) => log::error!("settlement of hold {} was not taken: {other}", job.at.hold),
-            }
-            self.settler.queue().failed.push_back((now + RETRY_AFTER, job));
+                Err(other) => {
+                    log::error!("settlement of hold {} was not taken: {other}", job.at.hold);
+                    REFUSED_RETRY_AFTER
+                }
+            };
+            self.settler.queue().wait(now + patience, job);
         }
         self.settler.spool.made(&applied);
         {
@@ -370,13 +382,24 @@ mod tests {
         while settler.settle_some(&ledger, Instant::now).await {}
         assert_eq!(settler.pending(), 1);
         assert_eq!(settler.queue().failed.len(), 1);
-        let again = async {
-            while !settler.settle_some(&ledger, Instant::now).await {
-                settler.something_to_do().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), again).await.expect("it was not sent again");
+        assert!(!settler.settle_some(&ledger, || Instant::now() + RETRY_AFTER).await, "it was refused: not so soon");
+        assert!(settler.settle_some(&ledger, || Instant::now() + REFUSED_RETRY_AFTER).await, "it was not sent again");
         assert_eq!(settler.pending(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_sent_again_when_it_is_due_whatever_failed_before() {
+        let (settler, now) = (Settler::default(), Instant::now());
+        for seconds in [30, 1, 2, 30, 1] {
+            settler.queue().wait(now + Duration::from_secs(seconds), job(Vec::new(), seconds));
+        }
+        let due = |after: u64| -> Vec<u64> {
+            let jobs = settler.queue().take(now + Duration::from_secs(after));
+            jobs.iter().map(|job| job.ending).collect()
+        };
+        assert_eq!((due(0), due(1), due(2), due(29), due(30)), (vec![], vec![1, 1], vec![2], vec![], vec![30, 30]));
+        settler.queue().wait(now + Duration::from_millis(20), job(vec!["k_1".into()], 1));
+        tokio::time::timeout(Duration::from_secs(10), settler.something_to_do()).await.expect("nobody was woken");
     }
 
     #[tokio::test]
