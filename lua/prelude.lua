@@ -65,12 +65,21 @@ local function wrong_frame(now, clock)
   return format('CLOCK %d %d', now, clock)
 end
 
+-- How much later than its own start a start of the calendar must be to roll a window: less is no later window, but the same one in
+-- another zone, whose limit must not be granted a second time (docs/LEDGER.md). `Window::rolls_after` is the same.
+local ROLLS_AFTER = {60000, 3600000, 79200000, 259200000, 1209600000}
+
 -- Starts the windows of `books` that a later one has followed.
 local function roll(books, f)
   for i = 1, 5 do
     local at = 3 * i - 2
-    if f[i] > books[at] then books[at], books[at + 1], books[at + 2] = f[i], 0, 0 end
+    if f[i] - books[at] >= ROLLS_AFTER[i] then books[at], books[at + 1], books[at + 2] = f[i], 0, 0 end
   end
+end
+
+-- When window `i` of rolled `books` ends: the next start that rolls it.
+local function resets_at(books, f, i)
+  return f[5 + i] - books[3 * i - 2] >= ROLLS_AFTER[i] and f[5 + i] or f[10 + i]
 end
 
 -- Writes a node's books.

@@ -112,7 +112,7 @@ for i = 1, n do
     local limit = limits[w]
     local room = (limit < NONE and limit or MAX) - b[3 * w - 1] - b[3 * w]
     if room < least then
-      return answer(format('BUDGET %d %d %d %d %d %d', i, w, math.min(limit, MAX), b[3 * w - 1], b[3 * w], f[5 + w]))
+      return answer(format('BUDGET %d %d %d %d %d %d', i, w, math.min(limit, MAX), b[3 * w - 1], b[3 * w], resets_at(b, f, w)))
     end
     if room < grant then grant = room end
     if limit < NONE and (not left or room < left) then left, left_node, left_window = room, i, w end

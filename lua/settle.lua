@@ -54,6 +54,8 @@ end
 local function charge_node(i, hold, at, release, charge, overrun)
   local b = books[i]
   if not b then
+    -- A rebuild may not have known the record of a team or key: then it has no books, and those above it have the charge.
+    if not packed[i] then return end
     b = {read(BOOKS, packed[i])}
     books[i], starts[i] = b, pack(STARTS, b[1], b[4], b[7], b[10], b[13])
   end

@@ -23,7 +23,7 @@ local b, limits = {read(BOOKS, node[1])}, {read(LIMITS, node[2])}
 roll(b, f)
 local words = {'BOOKS'}
 for w = 1, 5 do
-  words[1 + w] = format('%d %d %d %d ', b[3 * w - 2], b[3 * w - 1], b[3 * w], f[5 + w])
+  words[1 + w] = format('%d %d %d %d ', b[3 * w - 2], b[3 * w - 1], b[3 * w], resets_at(b, f, w))
     .. (limits[w] < NONE and format('%d', limits[w]) or '-')
 end
 words[7] = format('%d %d', b[16], b[17])

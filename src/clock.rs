@@ -54,6 +54,19 @@ impl Window {
         }
     }
 
+    /// How much later than its own start a start of the calendar must be to roll a window of this kind. Daylight saving makes a day two hours
+    /// shorter at most; another zone moves a start by 26 hours at most, which must be no new week or month.
+    pub const fn rolls_after(self) -> Millis {
+        const HOUR: Millis = 3_600_000;
+        match self {
+            Window::Minute => 60_000,
+            Window::Hourly => HOUR,
+            Window::Daily => 22 * HOUR,
+            Window::Weekly => 3 * 24 * HOUR,
+            Window::Monthly => 14 * 24 * HOUR,
+        }
+    }
+
     /// The window of that name.
     pub fn from_name(name: &str) -> Option<Window> {
         Window::ALL.into_iter().find(|window| window.name() == name)

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::app::App;
 use super::running::{CutSwitch, cut_reason, deadline_reason};
-use crate::ledger::{HoldRef, Ledger};
+use crate::ledger::{HoldRef, Ledger, Standing};
 use crate::observe::metrics;
 
 /// How often running calls are checked. A stop must bite within a second everywhere.
@@ -47,9 +47,14 @@ pub async fn check(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
             Err(error) => {
                 metrics::ledger_up(false);
                 log::warn!("running calls could not be checked: {error}");
-                return;
+                continue;
             }
         };
+        let unknown = standings.iter().filter(|standing| **standing == Standing::Unknown).count();
+        if unknown > 0 {
+            metrics::ledger_up(false);
+            log::warn!("{unknown} running calls could not be checked: their part of the ledger does not answer");
+        }
         for ((at, switch), standing) in batch.iter().zip(standings) {
             if let Some(reason) = cut_reason(standing, at) {
                 switch.cut(reason);

@@ -77,7 +77,7 @@ impl Running {
 /// What a call is told whose standing is no longer good; `None` when it may go on.
 pub fn cut_reason(standing: Standing, at: &HoldRef) -> Option<Refusal> {
     match standing {
-        Standing::Good => None,
+        Standing::Good | Standing::Unknown => None,
         Standing::Stopped(state) => {
             Some(Refusal::stopped(Level::Key, at.chain.first().map_or("", |id| id.as_str()), state))
         }

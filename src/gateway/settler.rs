@@ -58,9 +58,11 @@ struct Queue {
 }
 
 impl Queue {
-    /// The next jobs to be sent, those that failed before first.
+    /// The next jobs to be sent, those that failed before first. They take half of the batch at most while others wait: what cannot be
+    /// settled, because its part of the ledger is away, must not hold up what can.
     fn take(&mut self, now: Instant) -> VecDeque<Job> {
-        let due = self.failed.iter().take(BATCH).take_while(|(at, _)| *at <= now).count();
+        let most = BATCH - self.fresh.len().min(BATCH / 2);
+        let due = self.failed.iter().take(most).take_while(|(at, _)| *at <= now).count();
         let mut jobs: VecDeque<Job> = self.failed.drain(..due).map(|(_, job)| job).collect();
         let count = self.fresh.len().min(BATCH - due);
         jobs.extend(self.fresh.drain(..count));
@@ -385,6 +387,23 @@ mod tests {
         assert!(!settler.settle_some(&ledger, || Instant::now() + RETRY_AFTER).await, "it was refused: not so soon");
         assert!(settler.settle_some(&ledger, || Instant::now() + REFUSED_RETRY_AFTER).await, "it was not sent again");
         assert_eq!(settler.pending(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_settled_does_not_hold_up_what_can() {
+        let (settler, now) = (Settler::default(), Instant::now());
+        for ending in 0..4 * BATCH as u64 {
+            settler.queue().wait(now, job(Vec::new(), ending));
+        }
+        let (few, many) = (10, BATCH as u64);
+        for ending in 0..few + many {
+            settler.push(job(Vec::new(), 10_000 + ending));
+        }
+        let fresh = |jobs: &VecDeque<Job>| jobs.iter().filter(|job| job.ending >= 10_000).count();
+        let batches: Vec<VecDeque<Job>> = (0..4).map(|_| settler.queue().take(now)).collect();
+        assert!(batches.iter().all(|jobs| jobs.len() == BATCH));
+        let count: Vec<usize> = batches.iter().map(fresh).collect();
+        assert_eq!(count, [BATCH / 2, BATCH / 2, few as usize, 0]);
     }
 
     #[tokio::test]

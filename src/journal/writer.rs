@@ -257,13 +257,12 @@ fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
 /// A new file with its first line.
 fn begin(folder: &Path, writer: &str, number: u64) -> io::Result<File> {
     let path = folder.join(name(number));
-    let mut file = open(&path)?;
     let line = Line::File { version: VERSION, writer: writer.into(), number, at: Clock::System.now() };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');
-    file.write_all(&text)?;
-    durable::sync_folder(&path)?;
-    Ok(file)
+    // With its first line or not at all: of a file without one nobody could say whose it is, and a rebuild would refuse.
+    durable::replace(&path, &text)?;
+    open(&path)
 }
 
 /// A file to append to, readable by its owner only.

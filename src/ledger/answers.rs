@@ -299,4 +299,6 @@ pub enum Standing {
     Stopped(State),
     /// A limit was lowered below what is spent.
     OverLimit,
+    /// The part of the ledger that knows could not be asked.
+    Unknown,
 }

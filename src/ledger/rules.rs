@@ -52,9 +52,10 @@ pub struct WindowBook {
 }
 
 impl WindowBook {
-    /// Starts anew where the calendar says so. A start in the past (another zone was configured) changes nothing.
-    pub fn roll(&mut self, start: Millis) {
-        if start > self.start {
+    /// Starts anew where the calendar's window of this kind starts later by [`Window::rolls_after`]. Any other start, before or after its own,
+    /// is that of the same window in another zone: it goes on.
+    pub fn roll(&mut self, window: Window, start: Millis) {
+        if rolls(window, self.start, start) {
             *self = WindowBook { start, ..WindowBook::default() };
         }
     }
@@ -82,8 +83,8 @@ impl Counters {
     /// The books as they stand in a frame: every window that has ended starts anew.
     #[must_use]
     pub fn rolled(mut self, frame: &Frame) -> Counters {
-        for (book, start) in self.windows.iter_mut().zip(frame.starts) {
-            book.roll(start);
+        for window in Window::ALL {
+            self.windows[window.index()].roll(window, frame.starts[window.index()]);
         }
         self
     }
@@ -175,8 +176,12 @@ fn replaced(counter: Money, before: Money, cost: Money) -> Money {
 /// When a window of a node ends: the next start of the calendar that makes it roll.
 pub fn resets_at(frame: &Frame, window: Window, start: Millis) -> Millis {
     let i = window.index();
-    // A window that started later than the calendar's (another zone was configured) waits for a start beyond its own.
-    if frame.ends[i] > start { frame.ends[i] } else { frame.next_ends[i] }
+    // A window that started at another time than the calendar's (another zone was configured) may have to wait for the start after next.
+    if rolls(window, start, frame.ends[i]) { frame.ends[i] } else { frame.next_ends[i] }
+}
+
+fn rolls(window: Window, own: Millis, start: Millis) -> bool {
+    start.saturating_sub(own) >= window.rolls_after()
 }
 
 /// The books of one session of a key.
@@ -314,18 +319,26 @@ mod tests {
 
     #[test]
     fn a_window_rolls_forward_only() {
-        for (own, calendar, start, spent) in [(100, 200, 200, 0), (200, 200, 200, 7), (300, 200, 300, 7)] {
-            let mut book = WindowBook { start: own, spent: usd(7), held: usd(3) };
-            book.roll(calendar);
-            assert_eq!((book.start, book.spent), (start, usd(spent)), "{own} {calendar}");
-            assert_eq!(book.held.is_zero(), spent == 0);
+        for window in Window::ALL {
+            let least = window.rolls_after();
+            for (own, calendar, rolled) in
+                [(0, least, true), (0, least - 1, false), (5, 5, false), (9 * least, 5, false)]
+            {
+                let mut book = WindowBook { start: own, spent: usd(7), held: usd(3) };
+                book.roll(window, calendar);
+                let after = if rolled { (calendar, usd(0), usd(0)) } else { (own, usd(7), usd(3)) };
+                assert_eq!((book.start, book.spent, book.held), after, "{window:?} {own} {calendar}");
+            }
         }
     }
 
     #[test]
     fn a_window_ends_at_the_next_start_that_rolls_it() {
-        for (start, end) in [(100, 200), (50, 200), (199, 200), (200, 300), (250, 300)] {
-            assert_eq!(resets_at(&frame(100), Window::Daily, start), end, "{start}");
+        let day = 24 * 3_600_000;
+        let frame = Frame { starts: [0; WINDOWS], ends: [day; WINDOWS], next_ends: [2 * day; WINDOWS] };
+        let hours = |hours: i64| hours * 3_600_000;
+        for (start, end) in [(0, day), (hours(-5), day), (hours(2), day), (hours(3), 2 * day), (day, 2 * day)] {
+            assert_eq!(resets_at(&frame, Window::Daily, start), end, "{start}");
         }
     }
 
@@ -334,9 +347,9 @@ mod tests {
         let mut node = Counters::starting(&frame(100));
         let starts = node.starts();
         node.take(usd(10));
-        node.windows[0].roll(150);
+        node.windows[0].roll(Window::Minute, 60_100);
         node.charge(&starts, usd(10), usd(4));
-        assert_eq!(node.windows[0], WindowBook { start: 150, ..WindowBook::default() });
+        assert_eq!(node.windows[0], WindowBook { start: 60_100, ..WindowBook::default() });
         assert!(node.windows[1..].iter().all(|book| book.spent == usd(4) && book.held.is_zero()));
         assert_eq!((node.charged_total, node.overrun_total), (usd(4), Money::ZERO));
     }

@@ -66,6 +66,7 @@ pub fn standings(standings: &[Standing]) -> String {
     let one = |standing: &Standing| match standing {
         Standing::Good => "good".to_string(),
         Standing::Stopped(state) => format!("stopped:{}", state.name()),
+        Standing::Unknown => "unknown".into(),
         Standing::OverLimit => "over".to_string(),
     };
     standings.iter().map(one).collect::<Vec<_>>().join(" ")

@@ -142,6 +142,7 @@ behaviours!(
     b21_days_of_23_and_25_hours,
     b21_hours_follow_the_zone,
     b21_another_zone_does_not_reopen_a_window,
+    b21_a_month_is_not_granted_twice_by_another_zone,
     b21_gateways_with_skewed_clocks,
     b21_windows_end_to_the_millisecond,
 );
@@ -196,7 +197,8 @@ async fn b21_hours_follow_the_zone(lab: Lab) -> Result<()> {
     in_zone(lab, "Asia/Kolkata", text).await
 }
 
-/// Configured in the west, a day that has begun in the east goes on; configured in the east, its new day counts at once.
+/// Configured in another zone, a day, week and month that have begun go on, until one of the new zone begins that is a later one: not
+/// the same one, some hours later in the west.
 async fn b21_another_zone_does_not_reopen_a_window(mut lab: Lab) -> Result<()> {
     if lab.world.engine == Engine::Memory {
         return Ok(());
@@ -212,14 +214,50 @@ async fn b21_another_zone_does_not_reopen_a_window(mut lab: Lab) -> Result<()> {
     ensure!(shown.starts_with("refused bot.daily limit 10 spent 0 held 10"), "in New York: {shown}");
     lab.settle("a", loopers::ledger::Charge::Full).await?;
     same("the day goes on", lab.window("bot", Window::Daily).await?, (10, 0))?;
+    // There the 11th begins five hours after the node's own 11th: that is no other day.
     lab.at("2027-03-11T05:00:20Z")?;
-    lab.hold("c", "bot", 10).await?;
-    // In Kolkata the 11th began at 18:30 of the 10th in UTC: before the node's day, which stays.
+    let ask = lab.ask("c", "bot", 1, 1)?;
+    let verdict = lab.ledger().reserve(&ask).await?;
+    let shown = crate::show::verdict(&lab, &verdict);
+    ensure!(shown.starts_with("refused bot.daily limit 10 spent 10 held 0"), "at five: {shown}");
+    same("still the same day", lab.window("bot", Window::Daily).await?, (10, 0))?;
+    lab.at("2027-03-12T05:00:20Z")?;
+    lab.hold("d", "bot", 10).await?;
+    // In Kolkata the 12th began at 18:30 of the 11th in UTC: before the node's day, which stays.
     lab = lab.reopen("Asia/Kolkata").await?;
     same("the day stays", lab.window("bot", Window::Daily).await?, (0, 10))?;
-    lab.at("2027-03-11T18:30:20Z")?;
-    lab.hold("d", "bot", 10).await?;
+    // Its 13th begins 13 hours and a half after it: too soon. The 14th is a new day.
+    lab.at("2027-03-12T18:30:20Z")?;
+    same("not yet", lab.window("bot", Window::Daily).await?, (0, 10))?;
+    lab.at("2027-03-13T18:30:20Z")?;
+    lab.hold("e", "bot", 10).await?;
     same("a new day", lab.window("bot", Window::Daily).await?, (0, 10))
+}
+
+/// The case that pays: a month whose limit is spent, and a gateway that is started again in a zone to the west after its first hours.
+async fn b21_a_month_is_not_granted_twice_by_another_zone(mut lab: Lab) -> Result<()> {
+    if lab.world.engine == Engine::Memory {
+        return Ok(());
+    }
+    lab.at("2026-12-20T12:00:10Z")?;
+    lab.key("bot", None, limits(&[(Window::Monthly, 100), (Window::Weekly, 100)])).await?;
+    lab.hold("a", "bot", 100).await?;
+    lab.settle("a", loopers::ledger::Charge::Full).await?;
+    lab = lab.reopen("America/New_York").await?;
+    let ask = lab.ask("b", "bot", 1, 1)?;
+    let refused = lab.ledger().reserve(&ask).await?;
+    let Verdict::Refused(loopers::ledger::Refusal::Budget(budget)) = refused else {
+        anyhow::bail!("granted a second time: {refused:?}")
+    };
+    same("the week refuses first", (budget.window, budget.spent.nano()), (Window::Weekly, 100))?;
+    same("until New York's Monday", budget.resets_at, instant("2026-12-21T05:00:00Z")?)?;
+    for window in [Window::Weekly, Window::Monthly] {
+        same(window.name(), lab.window("bot", window).await?, (100, 0))?;
+    }
+    // The next ones of the new zone are new.
+    lab.at("2027-01-01T05:00:00Z")?;
+    lab.hold("c", "bot", 100).await?;
+    same("January", lab.window("bot", Window::Monthly).await?, (0, 100))
 }
 
 /// A gateway or a store whose clock is behind or ahead of the others'.

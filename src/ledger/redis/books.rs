@@ -84,13 +84,14 @@ impl RedisLedger {
         }
     }
 
-    /// See [`crate::ledger::Ledger::sweep`]. One call looks at up to 1,024 trees; the next one goes on behind them.
+    /// See [`crate::ledger::Ledger::sweep`]. One call looks at up to 1,024 trees; the next one goes on behind them. A hold or tree that fails
+    /// keeps no other from its end: the first such error is returned when all were seen.
     pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
-        let mut done = Sweep::default();
+        let (mut done, mut failed) = (Sweep::default(), None);
         let mut cursor = self.sweep_cursor.load(Ordering::Relaxed);
         if cursor == 0 {
-            let forgotten = self.due(&NodeId::from(names::PROBE), SCAN_COUNT).await?;
-            self.expire_all(forgotten).await?;
+            let forgotten = self.due_of(vec![NodeId::from(names::PROBE)], SCAN_COUNT, &mut failed).await;
+            self.expire_all(forgotten, &mut failed).await;
         }
         let mut seen = 0;
         while seen < SWEEP_TREES {
@@ -103,9 +104,9 @@ impl RedisLedger {
                     self.sweep_cursor.store(cursor, Ordering::Relaxed);
                     return Ok(done);
                 }
-                let due = self.each(part.to_vec(), |ledger, root| async move { ledger.due(&root, left).await }).await?;
-                let due = due.into_iter().flatten().take(left).collect();
-                for charged in self.expire_all(due).await? {
+                let mut due = self.due_of(part.to_vec(), left, &mut failed).await;
+                due.truncate(left);
+                for charged in self.expire_all(due, &mut failed).await {
                     done.expired += 1;
                     done.charged = done.charged.saturating_add(charged);
                 }
@@ -116,13 +117,19 @@ impl RedisLedger {
             }
         }
         self.sweep_cursor.store(cursor, Ordering::Relaxed);
-        Ok(done)
+        failed.map_or(Ok(done), Err)
     }
 
     /// Expires holds; the charges of those that were due.
-    async fn expire_all(&self, holds: Vec<HoldInfo>) -> Result<Vec<Money>, LedgerError> {
-        let charges = self.each(holds, |ledger, hold| async move { ledger.expire(&hold).await }).await?;
-        Ok(charges.into_iter().flatten().collect())
+    async fn expire_all(&self, holds: Vec<HoldInfo>, failed: &mut Option<LedgerError>) -> Vec<Money> {
+        let charges = self.each_apart(holds, |ledger, hold| async move { ledger.expire(&hold).await }).await;
+        succeeded(charges, failed).into_iter().flatten().collect()
+    }
+
+    /// The open holds of several trees that are due, at most `most` of each.
+    async fn due_of(&self, roots: Vec<NodeId>, most: usize, failed: &mut Option<LedgerError>) -> Vec<HoldInfo> {
+        let due = self.each_apart(roots, |ledger, root| async move { ledger.due(&root, most).await }).await;
+        succeeded(due, failed).into_iter().flatten().collect()
     }
 
     /// The open holds of a tree that are due, at most `most`.
@@ -273,4 +280,17 @@ fn node_status(id: &NodeId, name: String, state: State, mut words: Words<'_>) ->
     let windows = windows.try_into().map_err(|_| words.bad())?;
     let (charged_total, overrun_total) = (words.money()?, words.money()?);
     words.end(NodeStatus { id: id.clone(), level: level_of(id), name, state, windows, charged_total, overrun_total })
+}
+
+/// What succeeded; the first error is kept.
+fn succeeded<T>(results: Vec<Result<T, LedgerError>>, failed: &mut Option<LedgerError>) -> Vec<T> {
+    let mut values = Vec::with_capacity(results.len());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(error) if failed.is_none() => *failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    values
 }

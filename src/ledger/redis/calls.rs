@@ -104,8 +104,13 @@ impl RedisLedger {
             trees.entry(root).or_default().add(hold);
         }
         let calls = trees.into_iter().flat_map(|(root, asked)| asked.calls(root)).collect();
-        let answers = self.each(calls, |ledger, call| async move { ledger.ask_standing(call).await }).await?;
-        let words: HashMap<String, Word> = answers.into_iter().flatten().collect();
+        let answers = self.each_apart(calls, |ledger, call| async move { ledger.ask_standing(call).await }).await;
+        // A tree that cannot be reached must not keep those of others from being stopped.
+        let (answered, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        if let (true, Some(Err(error))) = (answered.is_empty(), failed.into_iter().next()) {
+            return Err(error);
+        }
+        let words: HashMap<String, Word> = answered.into_iter().flatten().flatten().collect();
         holds.iter().map(|hold| stands(hold, &words)).collect()
     }
 
@@ -280,7 +285,7 @@ fn stands(hold: &HoldRef, words: &HashMap<String, Word>) -> Result<Standing, Led
     let mut standing = Standing::Good;
     for key in chain_keys(&tree, &hold.chain, hold.session.as_deref()) {
         match words.get(&key) {
-            None => return Err(reply::unexpected("a node without a standing")),
+            None => return Ok(Standing::Unknown),
             Some(Word::Stopped(state)) => return Ok(Standing::Stopped(*state)),
             Some(Word::Over) => standing = Standing::OverLimit,
             Some(Word::Good) => {}

@@ -212,31 +212,67 @@ impl RedisLedger {
         }
     }
 
-    /// Does one thing for each item, several at once, and returns the results in the order of the items.
+    /// Does one thing for each item, several at once, and returns the results in the order of the items; the first error ends it.
     async fn each<I, T, F>(&self, items: Vec<I>, work: impl Fn(RedisLedger, I) -> F) -> Result<Vec<T>, LedgerError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, LedgerError>> + Send + 'static,
     {
-        let mut results: Vec<Option<T>> = items.iter().map(|_| None).collect();
+        let mut done = Ok(Vec::with_capacity(items.len()));
+        for result in self.each_until(items, work, |result| result.is_err()).await {
+            match (result, &mut done) {
+                (Some(Ok(value)), Ok(values)) => values.push(value),
+                (Some(Err(error)), _) => return Err(error),
+                (None, _) => done = Err(gave_up()),
+                (Some(Ok(_)), Err(_)) => {}
+            }
+        }
+        done
+    }
+
+    /// As [`RedisLedger::each`], but an item that fails stops no other: there may be one that is reached when its neighbour is not.
+    async fn each_apart<I, T, F>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(RedisLedger, I) -> F,
+    ) -> Vec<Result<T, LedgerError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LedgerError>> + Send + 'static,
+    {
+        let results = self.each_until(items, work, |_| false).await;
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(gave_up()))).collect()
+    }
+
+    /// The results so far in the order of the items, when all are there or one is that ends it.
+    async fn each_until<I, T, F>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(RedisLedger, I) -> F,
+        ends: impl Fn(&Result<T, LedgerError>) -> bool,
+    ) -> Vec<Option<Result<T, LedgerError>>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LedgerError>> + Send + 'static,
+    {
+        let mut results: Vec<Option<Result<T, LedgerError>>> = items.iter().map(|_| None).collect();
         let mut items = items.into_iter().enumerate();
         let mut running = JoinSet::new();
         loop {
             while running.len() < FAN_OUT {
                 let Some((i, item)) = items.next() else { break };
                 let task = work(self.clone(), item);
-                running.spawn(async move { task.await.map(|value| (i, value)) });
+                running.spawn(async move { (i, task.await) });
             }
-            match running.join_next().await {
-                None => break,
-                Some(Ok(done)) => {
-                    let (i, value) = done?;
-                    results[i] = Some(value);
-                }
-                Some(Err(_)) => return Err(LedgerError::Unavailable("the runtime is shutting down".into())),
+            let Some(done) = running.join_next().await else { return results };
+            // A task that was dropped, or has panicked, has no result.
+            let Ok((i, result)) = done else { continue };
+            let is_last = ends(&result);
+            results[i] = Some(result);
+            if is_last {
+                return results;
             }
         }
-        Ok(results.into_iter().flatten().collect())
     }
 }
 
@@ -248,4 +284,9 @@ fn wrong_frame(value: &Value) -> Result<Option<(i64, i64)>, LedgerError> {
     let mut words = reply::Words::new(text);
     let times = (words.number()?, words.number()?);
     words.end(Some(times))
+}
+
+/// An item that has no result: its task was dropped.
+fn gave_up() -> LedgerError {
+    LedgerError::Unavailable("the runtime is shutting down".into())
 }

@@ -1,6 +1,7 @@
 //! Reserve, settle, sweep, standing.
 
 use super::*;
+use crate::ledger::names::Tree;
 use crate::ledger::{Charge, Edit, Held, HoldState, Level, Remaining, Settled, Standing};
 
 #[tokio::test]
@@ -320,4 +321,56 @@ async fn a_settlement_of_another_place_changes_nothing() {
     at.session = None;
     assert!(b.ledger.settle(&at, Charge::Full).await.is_err());
     assert_eq!(b.day(&view.key.id).await, (0, 5));
+}
+
+/// Writes a text where the ledger keeps something else.
+async fn spoil(b: &Bench, key: String) {
+    let (del, set) = (::redis::cmd("DEL").arg(&key).clone(), ::redis::cmd("SET").arg(&key).arg("no books").clone());
+    b.ledger.command(&del).await.unwrap();
+    b.ledger.command(&set).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tree_that_cannot_be_read_keeps_no_other_from_being_swept_or_stopped() {
+    let b = Bench::new().await;
+    let (bad, good) = (b.key("bad", None, Limits::default()).await, b.key("good", None, Limits::default()).await);
+    let mut asks = Vec::new();
+    for view in [&bad, &good, &bad, &good] {
+        let mut ask = ask(view, 1, 10);
+        ask.ttl_ms = 1_000;
+        b.reserve(&ask).await;
+        asks.push(ask.hold_ref());
+    }
+    spoil(&b, Tree::of(&bad.key.id).node(&bad.key.id)).await;
+    b.ledger.edit(&good.key.id, &Edit::State(State::Killed)).await.unwrap();
+    let stopped = Standing::Stopped(State::Killed);
+    let expected = [Standing::Unknown, stopped, Standing::Unknown, stopped];
+    assert_eq!(b.ledger.standing(&asks).await.unwrap(), expected);
+    assert!(b.ledger.standing(&asks[..1]).await.is_err(), "nobody answered");
+    b.pass(2_000);
+    for _ in 0..3 {
+        assert!(b.ledger.sweep(10).await.is_err(), "it is said that something is wrong");
+    }
+    assert_eq!(b.day(&good.key.id).await, (20, 0));
+}
+
+#[tokio::test]
+async fn a_hold_under_a_team_that_nobody_knows_ends_all_the_same() {
+    let b = Bench::new().await;
+    let org = b.team("org", None, Limits::default()).await;
+    let team = b.team("team", Some(&org), Limits::default()).await;
+    let view = b.key("key", Some(&team), Limits::default()).await;
+    let (settled, mut expired) = (ask(&view, 1, 10), ask(&view, 1, 5));
+    expired.ttl_ms = 1_000;
+    b.reserve(&settled).await;
+    b.reserve(&expired).await;
+    // As after a rebuild from journals that lack the team's record.
+    b.ledger.command(::redis::cmd("DEL").arg(Tree::of(&org).node(&team))).await.unwrap();
+    let applied = Settled::Applied { charged: usd(3), held: usd(10) };
+    assert_eq!(b.ledger.settle(&settled.hold_ref(), Charge::Exact(usd(3))).await, Ok(applied));
+    b.pass(2_000);
+    assert_eq!(b.ledger.sweep(10).await.unwrap().expired, 1);
+    for id in [&org, &view.key.id] {
+        assert_eq!(b.day(id).await, (8, 0));
+    }
 }
