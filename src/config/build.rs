@@ -18,6 +18,10 @@ use crate::provider::{self, Fee, Options};
 use crate::secret::Secret;
 
 const OPENAI_KEY: &str = "env:OPENAI_API_KEY";
+
+/// What stands in `prices:` for the table inside the program.
+const BUILTIN_PRICES: &str = "builtin";
+
 /// Where providers with one address for everybody are reached.
 pub(super) const PUBLIC: [(&str, &str); 4] = [
     ("openai", "https://api.openai.com"),
@@ -131,11 +135,18 @@ pub(super) fn secret(
 }
 
 fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> (Arc<PriceTable>, Vec<PathBuf>) {
-    let mut files = Vec::new();
+    let (mut files, mut sources) = (Vec::new(), Vec::new());
     for entry in root.texts("prices") {
+        if entry.value == BUILTIN_PRICES {
+            files.push(PriceTable::builtin_file());
+            continue;
+        }
         let path = world.path(&entry.value);
         match std::fs::read_to_string(&path) {
-            Ok(text) => files.push((path, text)),
+            Ok(text) => {
+                sources.push(path.clone());
+                files.push((path, text));
+            }
             Err(error) => {
                 let problem = format!("{} cannot be read: {error}", path.display());
                 entry.problem(Fault::new(fault::UNREADABLE_FILE, problem));
@@ -151,7 +162,7 @@ fn prices(doc: &Document<'_>, root: &mut Section<'_>, world: &World<'_>) -> (Arc
         }
         PriceTable::default()
     });
-    (Arc::new(table), files.into_iter().map(|(path, _)| path).collect())
+    (Arc::new(table), sources)
 }
 
 fn providers(mut section: Section<'_>, world: &World<'_>) -> BTreeMap<String, ProviderSettings> {

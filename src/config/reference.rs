@@ -63,7 +63,11 @@ pub(super) const ROWS: &[Row] = &[
         "Folder of what must outlive a gateway: which books it has seen, and its journal. Several gateways may share one.",
     ),
     row("time_zone", "UTC", "IANA name of the zone in which the five windows start; weeks start on Monday."),
-    row("prices", "", "Price files; a later file wins, model by model. Without any: the table inside the program."),
+    row(
+        "prices",
+        "",
+        "Price files; a later file wins, model by model. `builtin` is the table inside the program, which alone holds without this field.",
+    ),
     row("providers", "", "Who may be called. Without this section: `openai`."),
     row("limits", "", "What bounds every buffer, queue and wait. The unit is in each name."),
     row("alerts", "", "Who is told of budgets that fill up, of cuts, and of a ledger that is gone."),

@@ -373,6 +373,24 @@ fn each_mistake_has_its_code() {
 }
 
 #[test]
+fn a_price_file_adds_to_the_table_of_the_program_where_builtin_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = "openai/mine:\n  input: \"1\"\n  output: \"2\"\n  context_window: 1000\n  max_output: 100\n";
+    std::fs::write(folder.path().join("mine.yaml"), row).unwrap();
+    let read = |text: &str| parse(&folder.path().join("l.yaml"), text, &world, Purpose::Serve).unwrap().settings;
+    for (text, mine, of_program, sources) in [
+        ("prices: [builtin]", false, true, 0),
+        ("prices: [mine.yaml]", true, false, 1),
+        ("prices: [builtin, mine.yaml]", true, true, 1),
+    ] {
+        let settings = read(text);
+        let has = |model: &str| settings.prices.get(model).is_some();
+        assert_eq!((has("openai/mine"), has("openai/gpt-5")), (mine, of_program), "{text}");
+        assert_eq!(settings.sources.len(), sources + 1, "the config and what may change beside it: {text}");
+    }
+}
+
+#[test]
 fn every_field_is_described_and_nothing_else_is() {
     let asked = reference::fields();
     let limit =

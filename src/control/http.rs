@@ -120,9 +120,7 @@ async fn admin(
     let call = api::Call { state, now: state.clock.now(), body };
     match api::route(&call, method, &parts).await {
         Some(answer) => answer.unwrap_or_else(|refused| api::refusal(&refused)),
-        None => {
-            error(StatusCode::NOT_FOUND, "there is no such route or method", "see the API's description in the docs")
-        }
+        None => error(StatusCode::NOT_FOUND, "there is no such route or method", "docs/API.md lists the routes"),
     }
 }
 

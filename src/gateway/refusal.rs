@@ -253,9 +253,25 @@ impl Refusal {
                 403,
                 "key_paused",
                 format!("This {} was stopped by an operator ({}).", level.name(), state.name()),
-                format!("An operator can lift it: loopers resume {id}"),
+                match level {
+                    Level::Session => format!("An operator can lift it: loopers resume --session {id}"),
+                    Level::Key | Level::Team => format!("An operator can lift it: loopers resume {id}"),
+                },
             ),
         }
+    }
+
+    /// A running call whose key, team or session was stopped: which of them it was is not told.
+    pub fn stopped_while_running(key: &str, state: State) -> Self {
+        if state == State::Revoked {
+            return Self::stopped(Level::Key, key, state);
+        }
+        Refusal::new(
+            403,
+            "key_paused",
+            format!("This key, one of its teams or its session was stopped by an operator ({}).", state.name()),
+            format!("An operator sees which, and lifts it: loopers budget status {key}, loopers resume"),
+        )
     }
 
     /// The `loopers` object of the error.
@@ -353,5 +369,8 @@ mod tests {
     fn a_revoked_key_and_a_paused_one_have_their_own_codes() {
         assert_eq!(Refusal::stopped(Level::Key, "k", State::Revoked).code, "key_revoked");
         assert_eq!(Refusal::stopped(Level::Team, "t", State::Killed).code, "key_paused");
+        for (level, command) in [(Level::Team, "loopers resume x"), (Level::Session, "loopers resume --session x")] {
+            assert!(Refusal::stopped(level, "x", State::Killed).hint.ends_with(command));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::link::ClientLink;
 use super::refusal::Refusal;
-use crate::ledger::{HoldId, HoldRef, Level, Standing};
+use crate::ledger::{HoldId, HoldRef, Standing};
 
 /// The switch that ends one call: what to tell its client, and the connection to wake.
 pub struct CutSwitch {
@@ -79,7 +79,7 @@ pub fn cut_reason(standing: Standing, at: &HoldRef) -> Option<Refusal> {
     match standing {
         Standing::Good | Standing::Unknown => None,
         Standing::Stopped(state) => {
-            Some(Refusal::stopped(Level::Key, at.chain.first().map_or("", |id| id.as_str()), state))
+            Some(Refusal::stopped_while_running(at.chain.first().map_or("", |id| id.as_str()), state))
         }
         Standing::OverLimit => Some(Refusal::new(
             402,

@@ -62,6 +62,11 @@ impl PriceTable {
         BUILTIN.1
     }
 
+    /// The name and text of the table that comes with the program, as [`PriceTable::load`] takes them.
+    pub fn builtin_file() -> (PathBuf, String) {
+        (BUILTIN.0.into(), BUILTIN.1.into())
+    }
+
     /// The row of `provider/model`, at the price that holds now.
     pub fn get(&self, id: &str) -> Option<&Arc<ModelPrice>> {
         self.rows.get(id).map(|row| in_force(row, || Clock::System.now()))

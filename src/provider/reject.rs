@@ -55,7 +55,7 @@ pub fn printable(name: &str) -> String {
 /// A model without a row of its own. The hint is the row to add.
 pub fn no_price(provider: &str, model: &str, prices: &PriceTable) -> Reject {
     let rows = format!(
-        "add to a file of `prices:` in loopers.yaml, in USD per million tokens:\n{provider}/{model}:\n  input: \"…\"\n  output: \"…\"\n  \
+        "add to a file of `prices:` in loopers.yaml (prices: [builtin, mine.yaml]), in USD per million tokens:\n{provider}/{model}:\n  input: \"…\"\n  output: \"…\"\n  \
          context_window: …\n  max_output: …"
     );
     // `ft:gpt-4o:…`, `azure/gpt-4o`: the model is known, its price here is not.

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::servers::{Change, Redis, between, cert, plain, tls};
+use super::servers::{Change, Redis, between, cert, plain, tls, told};
 use super::setups::{PROVIDER_KEY, Setup};
 use super::world::free_port;
 
@@ -73,7 +73,7 @@ const CONFIG: [Case; 14] = [
 ];
 
 const PRICES: [Case; 4] = [
-    case("provider without prices", error("provider_without_prices"), 9, "prices: [groq.yaml]", |s| {
+    case("provider without prices", error("provider_without_prices"), 9, "prices: [builtin, groq.yaml]", |s| {
         let url = s.lines[6].trim().to_string();
         s.more(format!("  groq: {{ api: openai, {url}, key: env:OPENAI_API_KEY }}"));
     }),
@@ -97,7 +97,7 @@ fn price(more: &str) -> String {
     )
 }
 
-const REDIS: [Case; 10] = [
+const REDIS: [Case; 11] = [
     case("Redis down", error("redis_down"), 3, "start Redis", |s| {
         s.redis(format!("redis://127.0.0.1:{}", free_port()))
     }),
@@ -119,6 +119,11 @@ const REDIS: [Case; 10] = [
     }),
     case("Redis with snapshots only", warning("redis_snapshots_only"), 3, "appendonly yes", |s| {
         let port = redis(s, &["--appendonly", "no", "--save", "3600 1"]);
+        s.redis(format!("redis://127.0.0.1:{port}"));
+    }),
+    case("lost books", error("ledger_lost"), 3, "loopers ledger rebuild", |s| {
+        let port = redis(s, &[]);
+        assert_eq!(told(port, "HSET lp1:books id b1 gen 0 lost emptied at 1790000000000"), Some(b':'));
         s.redis(format!("redis://127.0.0.1:{port}"));
     }),
     case("a replica", error("redis_is_replica"), 3, "of the primary", |s| {

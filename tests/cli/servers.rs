@@ -79,19 +79,22 @@ impl Redis {
             .expect("redis-server (7 or later) must be installed");
         let redis = Redis { port, _child: Running(child), _folder: folder };
         let until = Instant::now() + Duration::from_secs(20);
-        while !redis.answers() {
+        while told(port, "PING").is_none() {
             assert!(Instant::now() < until, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
         redis
     }
+}
 
-    fn answers(&self) -> bool {
-        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
-        let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
-        let mut reply = [0; 64];
-        socket.write_all(b"PING\r\n").is_ok() && socket.read(&mut reply).is_ok_and(|bytes| bytes > 0)
-    }
+/// The first byte of what the Redis at a port answers to a command, which tells its kind.
+pub fn told(port: u16, command: &str) -> Option<u8> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
+    let mut reply = [0; 64];
+    socket.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+    let bytes = socket.read(&mut reply).ok()?;
+    reply[..bytes].first().copied()
 }
 
 /// Stands between a client and Redis; `change` may answer a request itself, or rewrite a reply of the same length.

@@ -44,7 +44,13 @@ impl Cluster {
     }
 
     async fn world(&self) -> World {
-        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        self.world_of(&[]).await
+    }
+
+    /// A gateway that is told of other hosts before those of the cluster.
+    async fn world_of(&self, others: &[String]) -> World {
+        let nodes = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        let hosts: Vec<String> = others.iter().cloned().chain(nodes).collect();
         let url = format!("redis-cluster://{}", hosts.join(","));
         World::new().ledger(&url).limit("ledger_ms", LEDGER_MS * 2).limit("call_seconds", 10).start().await
     }
@@ -109,4 +115,15 @@ async fn d38_cluster_slot_moving() {
     heals(&world, &key).await;
     world.assert_books_exact().await;
     assert!(seen.contains(&503), "the slot was never between two masters: {seen:?}");
+}
+
+/// One host that hangs must not keep a gateway from those that answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d38_cluster_host_that_hangs() {
+    let cluster = Cluster::start().await;
+    // Connections are made, by the kernel, and nobody ever answers on them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = cluster.world_of(&[silent.local_addr().unwrap().to_string()]).await;
+    spender(&world).await;
+    world.assert_books_exact().await;
 }

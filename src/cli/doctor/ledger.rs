@@ -114,6 +114,17 @@ async fn hold(report: &mut Report, settings: &Settings, slow: Duration) {
         Ok(ledger) => ledger,
         Err(error) => return unusable(report, &error),
     };
+    match ledger.books().await {
+        Ok(books) => {
+            if let Some(reason) = books.lost {
+                let message = format!("its books are lost, and every call is refused: {reason}");
+                let fix =
+                    "loopers ledger rebuild --from FILES    (or `loopers ledger accept`; docs/LEDGER.md, Lost books)";
+                return report.error("ledger_lost", "ledger", message, fix);
+            }
+        }
+        Err(error) => return unusable(report, &error),
+    }
     let mut times = Vec::new();
     for _ in 0..HOLDS {
         let started = Instant::now();

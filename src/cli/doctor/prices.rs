@@ -21,7 +21,8 @@ pub fn examine(report: &mut Report, settings: &Settings) {
         if !priced.contains(name.as_str()) {
             let message =
                 format!("no model of {name} has a price: every call to it is refused with 422 unpriced_model");
-            let fix = format!("prices: [{name}.yaml]    (with a row {name}/MODEL for each model; docs/PRICES.md)");
+            let fix =
+                format!("prices: [builtin, {name}.yaml]    (with a row {name}/MODEL for each model; docs/PRICES.md)");
             report.error("provider_without_prices", &format!("providers.{name}"), message, fix);
             continue;
         }

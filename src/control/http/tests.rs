@@ -219,3 +219,21 @@ async fn e44_a_hundred_thousand_keys_slow_no_hold_and_lengthen_no_metrics() {
     let listed = all.as_array().or_else(|| all["keys"].as_array()).map_or(0, Vec::len);
     assert_eq!(listed as u64, MANY);
 }
+
+/// The table of docs/API.md, row by row.
+#[tokio::test]
+async fn the_documented_routes_answer_as_documented() {
+    let state = state(Some(TOKEN), "127.0.0.1:9090");
+    let page = include_str!("../../../docs/API.md");
+    let mut count = 0;
+    for line in page.lines().filter(|line| line.contains("| `/admin/v1/")) {
+        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [_, method, path, body, status, ..] = cells[..] else { panic!("{line}") };
+        let (answered, text) = send(&state, method, path, &local(&[]), body).await;
+        assert_eq!(answered.to_string(), status, "{line}: {text}");
+        let message = text["error"]["message"].as_str().unwrap_or_default();
+        assert!(!message.contains("no such route"), "{line}: {message}");
+        count += 1;
+    }
+    assert!(count > 20, "{count} rows");
+}

@@ -19,6 +19,8 @@ use crate::ledger::LedgerError;
 
 /// How long one attempt to connect may take. The operation that waits for it has its own, shorter limit.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// How long one host of a Cluster may take of it: a host that hangs must leave time for those that answer.
+const NODE_CONNECT_LIMIT: Duration = Duration::from_millis(600);
 /// Commands that may wait for the connection to write them; beyond them, callers wait to be let in.
 const COMMANDS_WAITING: usize = 1024;
 /// After so many timeouts in a row a Cluster connection is replaced: one frozen master must not cost the others theirs.
@@ -52,7 +54,7 @@ impl Target {
             .retries(2)
             .min_retry_wait(5)
             .max_retry_wait(50)
-            .connection_timeout(CONNECT_LIMIT)
+            .connection_timeout(NODE_CONNECT_LIMIT)
             .response_timeout(timeout)
             .build()
             .map_err(wrong)?;
