@@ -16,6 +16,9 @@ SEED ?= 1
 # Seconds of chaos. Unlike the bills, it takes a new seed each time unless SEED is given.
 CHAOS_SECONDS ?= 600
 
+# For long runs: optimised, with overflow checks, and with the dependencies that the tests have built.
+FAST := --config profile.dev.opt-level=3
+
 # Rust tests that run at once.
 TEST_THREADS ?= 4
 
@@ -91,10 +94,10 @@ bench:
 	@scripts/setup.sh bench
 	loadtest/bench.sh $(ARGS)
 
-# With the dependencies that the tests have built, optimised, overflow checks on, no LTO: a release is somewhat faster.
+# No LTO: a release is somewhat faster.
 bench-cpu:
 	@scripts/setup.sh build
-	$(CARGO) bench $(LOCKED) --profile dev --config profile.dev.opt-level=3 --bench meter -- $(ARGS)
+	$(CARGO) bench $(LOCKED) --profile dev $(FAST) --bench meter -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --check
@@ -106,11 +109,11 @@ doc:
 
 fuzz:
 	@scripts/setup.sh build
-	LOOPERS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --release --test fuzz -- --nocapture --test-threads=2
+	LOOPERS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) $(FAST) --test fuzz -- --nocapture --test-threads=2
 
 bills:
 	@scripts/setup.sh build
-	LOOPERS_BILL_CASES=$(BILLS) LOOPERS_BILL_SEED=$(SEED) $(CARGO) test $(LOCKED) --lib --test anthropic_bill --test bedrock --test openai_family -- \
+	LOOPERS_BILL_CASES=$(BILLS) LOOPERS_BILL_SEED=$(SEED) $(CARGO) test $(LOCKED) $(FAST) --lib --test anthropic_bill --test bedrock --test openai_family -- \
 		--nocapture the_invoice_never_exceeds no_invoice
 
 # SEED has a default for the bills; a seed of its own is given on the command line or in the environment.
@@ -118,10 +121,10 @@ chaos:
 	@scripts/setup.sh test
 	CHAOS_SECONDS=$(CHAOS_SECONDS) SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) $(CARGO) test $(LOCKED) --test chaos
 
-# With the dependencies that the tests have built, and overflow checks on. A SEED of the environment reaches the test as it is.
+# A SEED of the environment reaches the test as it is.
 sim:
 	@scripts/setup.sh build
-	SIMS=$(SIMS) $(CARGO) test $(LOCKED) --config profile.dev.opt-level=3 --test sim -- --nocapture every_schedule
+	SIMS=$(SIMS) $(CARGO) test $(LOCKED) $(FAST) --test sim -- --nocapture every_schedule
 
 clean:
 	$(CARGO) clean

@@ -51,21 +51,54 @@ async fn a_load_is_rebuilt_to_the_nano_dollar() {
     lab.world.cli_ok(&["budget", "set", "above", "--weekly", "45"]);
     lab.world.cli_ok(&["keys", "pause", &keys[1].id]);
     lab.world.settled().await;
-    early_in_the_minute().await;
     let nodes: Vec<String> =
         teams.iter().map(ToString::to_string).chain(keys.iter().map(|key| key.id.clone())).collect();
-    let before = everything(&lab, &nodes, &keys, &sessions).await;
-    let records = (lab.world.cli_json(&["keys", "list"]), lab.world.cli_json(&["teams", "list"]));
-    lab.redis.tell("FLUSHALL");
-    let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
-    assert_eq!((&report["open"], &report["gateways"]), (&0.into(), &2.into()), "{report}");
     let free = Request::get("/openai/v1/models").bearer(&keys[0].secret);
-    until("calls go out", async || lab.world.send(&free).await.status != 503).await;
-    lab.world.settled().await;
-    assert_eq!(records, (lab.world.cli_json(&["keys", "list"]), lab.world.cli_json(&["teams", "list"])));
-    assert_eq!(before, everything(&lab, &nodes, &keys, &sessions).await);
+    let records = || (lab.world.cli_json(&["keys", "list"]), lab.world.cli_json(&["teams", "list"]));
+    for loss in LOSSES {
+        early_in_the_minute().await;
+        let before = (records(), everything(&lab, &nodes, &keys, &sessions).await);
+        lose(&lab, loss);
+        let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
+        assert_eq!((&report["open"], &report["gateways"]), (&0.into(), &2.into()), "{loss:?}: {report}");
+        until("calls go out", async || lab.world.send(&free).await.status != 503).await;
+        lab.world.settled().await;
+        assert_eq!(before, (records(), everything(&lab, &nodes, &keys, &sessions).await), "{loss:?}");
+    }
     load(&lab, &keys, &sessions, 20).await;
     lab.world.assert_books_sound().await;
+}
+
+/// What Redis forgets.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    Everything,
+    /// All by which keys and teams are found; their books stay.
+    Directory,
+    /// The books of keys and teams; all by which they are found stays.
+    Nodes,
+    /// Every second of its keys by name, as a server that evicts: the first, third, … or the second, fourth, ….
+    EverySecond(usize),
+}
+
+const LOSSES: [Loss; 5] = [Loss::Everything, Loss::Directory, Loss::Nodes, Loss::EverySecond(0), Loss::EverySecond(1)];
+
+fn lose(lab: &Lab, loss: Loss) {
+    let mut names: Vec<String> = lab.redis.ask(&["KEYS", "lp1:*"]);
+    names.sort();
+    let of_node = |name: &str| name.contains("}:n:");
+    let lost: Vec<&str> = match loss {
+        Loss::Everything => names.iter().map(String::as_str).collect(),
+        Loss::Directory => {
+            let finds = |name: &&str| name.ends_with("}:m") || !name.contains('{') && *name != "lp1:books";
+            names.iter().map(String::as_str).filter(finds).collect()
+        }
+        Loss::Nodes => names.iter().map(String::as_str).filter(|name| of_node(name)).collect(),
+        Loss::EverySecond(from) => names.iter().skip(from).step_by(2).map(String::as_str).collect(),
+    };
+    assert!(lost.len() >= 5, "{loss:?} of {names:?}");
+    let deleted: usize = lab.redis.ask(&[&["DEL"], &lost[..]].concat());
+    assert_eq!(deleted, lost.len(), "{loss:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

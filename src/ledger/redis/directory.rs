@@ -16,7 +16,7 @@ const FIELDS: [&str; 7] = ["j", "m", "v", "s", "h", "x", "l"];
 /// A node as it is stored.
 pub(super) struct Loaded {
     /// The record, whole.
-    node: Node,
+    pub(super) node: Node,
     /// Counts its changes.
     pub(super) revision: u64,
     /// Its making was finished.

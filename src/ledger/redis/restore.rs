@@ -106,14 +106,16 @@ impl RedisLedger {
             return Err(reply::unexpected("a node without a chain"));
         };
         let names = Tree::of(root);
-        let there = self.load(&names, id).await?.filter(|loaded| loaded.made).map(|loaded| loaded.revision);
-        let newer = node.record.as_ref().filter(|(_, revision)| there.is_none_or(|there| there < *revision));
+        let there = self.load(&names, id).await?.filter(|loaded| loaded.made);
+        let least = there.as_ref().map(|there| there.revision);
+        let newer = node.record.as_ref().filter(|(_, revision)| least.is_none_or(|least| least < *revision));
         if let Some((record, revision)) = newer {
-            self.put_record(&names, &node.chain, record, *revision).await?;
-        } else if there.is_none() {
-            // Nobody knows the record: without it nothing can be spent, and what was spent is in the books above it.
-            return Ok(());
+            self.put_record(&names, record, *revision).await?;
         }
+        let record = newer.map(|(record, _)| record).or(there.as_ref().map(|there| &there.node));
+        // Nobody knows the record: without it nothing can be spent, and what was spent is in the books above it.
+        let Some(record) = record else { return Ok(()) };
+        self.put_directory(&names, &node.chain, record).await?;
         let mut set = cmd("HSET");
         set.arg(names.node(id)).arg("w").arg(&shape::pack_books(&node.counters)?[..]);
         if node.chain.len() == 1 {
@@ -125,13 +127,18 @@ impl RedisLedger {
         self.command(cmd("SADD").arg(names::trees()).arg(root.as_str())).await.map(drop)
     }
 
-    async fn put_record(
-        &self,
-        names: &Tree,
-        chain: &[NodeId],
-        record: &Node,
-        revision: u64,
-    ) -> Result<(), LedgerError> {
+    /// All by which a node is found. Also of a record that was not lost: of keys that a server has thrown away, any may be among these.
+    async fn put_directory(&self, names: &Tree, chain: &[NodeId], record: &Node) -> Result<(), LedgerError> {
+        let id = record.id();
+        if let Node::Key(key) = record {
+            self.command(cmd("SET").arg(names::hash(&key.hash)).arg(chain_text(chain))).await?;
+        }
+        self.command(cmd("SADD").arg(names.members()).arg(id.as_str())).await?;
+        self.command(cmd("SET").arg(names::location(id)).arg(chain_text(chain))).await?;
+        self.command(cmd("SET").arg(names::name(id.is_team(), record.name())).arg(id.as_str())).await.map(drop)
+    }
+
+    async fn put_record(&self, names: &Tree, record: &Node, revision: u64) -> Result<(), LedgerError> {
         let id = record.id();
         let mut set = cmd("HSET");
         set.arg(names.node(id)).arg("v").arg(revision);
@@ -148,7 +155,6 @@ impl RedisLedger {
                     limits: Limits::default(),
                     ..key.clone()
                 };
-                self.command(cmd("SET").arg(names::hash(&key.hash)).arg(chain_text(chain))).await?;
                 (to_json(&bare)?, key.state, &key.limits)
             }
             Node::Team(team) => {
@@ -157,9 +163,6 @@ impl RedisLedger {
             }
         };
         set.arg("j").arg(json).arg("s").arg(state.name()).arg("l").arg(&shape::pack_limits(limits)?[..]);
-        self.command(&set).await?;
-        self.command(cmd("SADD").arg(names.members()).arg(id.as_str())).await?;
-        self.command(cmd("SET").arg(names::location(id)).arg(chain_text(chain))).await?;
-        self.command(cmd("SET").arg(names::name(id.is_team(), record.name())).arg(id.as_str())).await.map(drop)
+        self.command(&set).await.map(drop)
     }
 }
