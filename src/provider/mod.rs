@@ -2,7 +2,8 @@
 //!
 //! A provider is one file behind [`Provider`], plus its rows in `conf/`. It knows tokens and prices, never the ledger. What all of
 //! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
-//! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
+//! streams), [`fields`], [`schema`], [`sealed`], [`reject`],
+//! [`tokens`].
 
 pub mod anthropic;
 pub mod bedrock;
@@ -15,6 +16,7 @@ pub mod output;
 pub mod reader;
 pub mod reject;
 pub mod schema;
+pub mod sealed;
 pub mod skim;
 pub mod tokens;
 

@@ -104,8 +104,15 @@ fn content_block(block: Value<'_>, path: &str, traits: &mut Traits) -> Result<()
         "reasoningContent" => {
             let (kind, value) = read::one_of(value, &path, &["reasoningText", "redactedContent"])?;
             match kind {
-                "reasoningText" => read::members(value, &path, &["text", "signature"]),
-                _ => read::text(value, &path),
+                "reasoningText" => {
+                    read::members(value, &path, &["text", "signature"])?;
+                    value.get("signature").into_iter().for_each(|signature| traits.sealed(signature));
+                    Ok(())
+                }
+                _ => {
+                    traits.sealed(value);
+                    read::text(value, &path)
+                }
             }
         }
         "citationsContent" => read::members(value, &path, &["content", "citations"]),

@@ -155,6 +155,9 @@ fn block_of(kind: &str, block: Value<'_>, path: &str, traits: &mut Traits) -> Re
                 content(inner, &format!("{path}.content"), &kinds, traits)?;
             }
         }
+        "thinking" | "redacted_thinking" => {
+            ["signature", "data"].into_iter().filter_map(|name| block.get(name)).for_each(|value| traits.sealed(value));
+        }
         "search_result" => {
             let inner = block.get("content").ok_or_else(|| malformed(path, "has no `content`"))?;
             content(inner, &format!("{path}.content"), &["text"], traits)?;

@@ -77,7 +77,8 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let shows_usage = !asks_usage || parts.stream_options.include_usage;
     let has_prediction = parts.prediction_tokens > 0;
     let hides_tools = api.profile.whole_tool_calls && parts.beside.tools > 0;
-    let is_countable = !messages.has_image && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
+    let is_countable =
+        !messages.has_image && messages.sealed == 0 && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
     let chat = Chat {
         limit_field,
         renamed,
@@ -109,6 +110,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
 fn input_bound(document: &Document, parts: &Parts<'_>, messages: &messages::Traits, price: &ModelPrice) -> u64 {
     // The size of an image in pixels is not known here: with one, the input may fill the window.
     let bytes = parts.beside.input_bound(document, messages.count, messages::TOKENS_PER_MESSAGE, price);
+    let bytes = bytes.map(|bytes| bytes.saturating_add(messages.sealed));
     bytes.filter(|_| !messages.has_image).map_or(price.context_window, |bytes| bytes.min(price.context_window))
 }
 
