@@ -167,7 +167,7 @@ impl<'a> Request<'a> {
 }
 
 /// No headers at all.
-fn no_headers() -> &'static HeaderMap {
+pub(crate) fn no_headers() -> &'static HeaderMap {
     static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
     &NONE
 }
@@ -204,6 +204,8 @@ pub struct Outgoing<'a> {
     pub authority: &'a str,
     /// Path and query as sent.
     pub path_and_query: &'a str,
+    /// The headers of the client that are sent.
+    pub headers: &'a HeaderMap,
     /// The body as sent.
     pub body: &'a [u8],
     /// What the operator says of this provider.

@@ -24,6 +24,7 @@ pub const FIELDS: &[(&str, Rule)] = &[
     ("serviceTier", Rule::Read),
     ("performanceConfig", Rule::Read),
     ("guardrailConfig", Rule::Read),
+    ("projectIdentifier", Rule::Read),
     ("requestMetadata", Rule::Free),
     ("additionalModelResponseFieldPaths", Rule::Free),
     ("promptVariables", Rule::Denied(NO_PROMPTS)),
@@ -68,6 +69,7 @@ fn fields(
             "additionalModelRequestFields" => extra::read(value, vendor, price, reading, traits)?,
             "serviceTier" => extras.tier = terms::service_tier(value)?,
             "performanceConfig" => terms::performance(value)?,
+            "projectIdentifier" => terms::project(value.as_str().as_deref().unwrap_or_default(), &name)?,
             "guardrailConfig" => {
                 const KNOWN: [&str; 4] = ["guardrailIdentifier", "guardrailVersion", "trace", "streamProcessingMode"];
                 read::members(value, &name, &KNOWN)?;
