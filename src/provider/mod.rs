@@ -20,6 +20,7 @@ pub mod sealed;
 pub mod skim;
 pub mod tokens;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -248,6 +249,11 @@ pub trait Provider: Send + Sync {
     /// The route of a request; `None` for everything that must not go through.
     /// `path` is what follows `/{provider}`, exactly as it came: nothing is decoded or normalised.
     fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Route>;
+
+    /// The path to send in the place of a route's own, where an API has several spellings of it: the provider, and a signature, see one.
+    fn sent_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(path)
+    }
 
     /// Reads a metered request strictly, and bounds it.
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>;

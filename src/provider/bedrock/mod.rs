@@ -21,6 +21,8 @@ mod terms;
 mod texts;
 mod usage;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::Method;
 
@@ -61,6 +63,10 @@ impl Provider for Bedrock {
             "count-tokens" => Some(COUNT_TOKENS),
             _ => None,
         }
+    }
+
+    fn sent_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        model::canonical(path).map_or(Cow::Borrowed(path), Cow::Owned)
     }
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {

@@ -231,8 +231,6 @@ fn e4_routers_prompts_and_opaque_models() {
         "imported-model%2Fx",
         "custom-model%2Fx",
         "custom-model-deployment%2Fx",
-        "inference-profile%2Fus.anthropic.claude-opus-5-5",
-        "foundation-model%2Famazon.nova-pro-v1%3A0",
     ] {
         let id = format!("arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3A{kind}");
         let reject = refused_by(&id, json!({}));
@@ -245,6 +243,32 @@ fn e4_routers_prompts_and_opaque_models() {
         assert!(call.price.id.ends_with("amazon.nova-pro-v1:0"), "{}", call.price.id);
     }
     assert_eq!(refused(json!({"promptVariables": {"x": {"text": "y"}}})).code, "unpriceable_request");
+}
+
+#[test]
+fn e2_an_arn_that_ends_with_its_model_is_priced_as_that_model() {
+    for (kind, model) in [
+        ("inference-profile%2Fus.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5"),
+        ("foundation-model%2Famazon.nova-pro-v1%3A0", "amazon.nova-pro-v1:0"),
+        ("foundation-model%2Famazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+    ] {
+        for start in ["arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3A", "arn:aws:bedrock:us-east-1:1:"] {
+            let id = format!("{start}{kind}");
+            let (by_arn, by_id) = (call_to(&id, json!({})), call_to(model, json!({})));
+            assert_eq!((&*by_arn.model, &by_arn.price.id), (model, &by_id.price.id), "{id}");
+            assert_eq!(by_arn.bound(1000, 100), by_id.bound(1000, 100), "{id}");
+            // The operator's own word comes first.
+            let mut mapped = options();
+            let arn = id.replace("%3A", ":").replace("%2F", "/");
+            mapped.deployments.insert(arn, "us.anthropic.claude-haiku-5-5".into());
+            let call = read_with(&mapped, &[], (&id, "converse"), &with(json!({})).to_string()).unwrap();
+            assert_eq!(&*call.model, "us.anthropic.claude-haiku-5-5", "{id}");
+        }
+    }
+    // Calls go to us-east-1: another region has other prices.
+    let elsewhere =
+        refused_by("arn%3Aaws%3Abedrock%3Aeu-west-1%3A%3Afoundation-model%2Famazon.nova-pro-v1%3A0", json!({}));
+    assert_eq!(elsewhere.code, "unpriced_model");
 }
 
 #[test]
