@@ -59,7 +59,7 @@ pub fn tool_config(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> 
             }
         }
     }
-    if let Some(choice) = value.get("toolChoice") {
+    if let Some(choice) = read::given(value, "toolChoice") {
         read::one_of(choice, "toolConfig.toolChoice", &["auto", "any", "tool"])?;
     }
     Ok(())
@@ -167,9 +167,9 @@ fn search_result(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<()
 
 /// Citations mark every passage of what may be cited, which adds to the prompt.
 fn citations(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<(), Reject> {
-    let Some(citations) = value.get("citations") else { return Ok(()) };
+    let Some(citations) = read::given(value, "citations") else { return Ok(()) };
     read::members(citations, path, &["enabled"])?;
-    if let Some(enabled) = citations.get("enabled") {
+    if let Some(enabled) = read::given(citations, "enabled") {
         traits.fills_window |= read::truth(enabled, path)?;
     }
     Ok(())

@@ -9,7 +9,8 @@ use crate::wire::json::Value;
 
 const FIELD: &str = "additionalModelRequestFields";
 
-/// Names that would change the limit that was priced, add input or tools, or change the tier: no list of the operator's admits them.
+/// Names that would change the limit that was priced, add input or tools, or change the tier: no list of the operator's admits them. Not even
+/// with `null`, which may take the place of what Converse says in its own field.
 const NEVER: [&str; 39] = [
     "max_tokens",
     "max_tokens_to_sample",
@@ -113,7 +114,7 @@ pub fn thinking(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<(),
             "not a kind of thinking that is known to stay within the output limit",
         ));
     }
-    if let Some(budget) = value.get("budget_tokens") {
+    if let Some(budget) = read::given(value, "budget_tokens") {
         traits.thinking = read::count(budget, &format!("{path}.budget_tokens"))?;
     }
     Ok(())

@@ -104,7 +104,7 @@ pub fn check_tier(tier: Option<Tier>, model: &str, price: &ModelPrice) -> Result
 /// `performanceConfig`.
 pub fn performance(value: Value<'_>) -> Result<(), Reject> {
     read::members(value, "performanceConfig", &["latency"])?;
-    match value.get("latency").map(Value::as_str) {
+    match read::given(value, "latency").map(Value::as_str) {
         None => Ok(()),
         Some(name) => latency(name.as_deref().unwrap_or_default(), "performanceConfig.latency"),
     }

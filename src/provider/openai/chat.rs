@@ -136,7 +136,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts { samples: 1, ..Parts::default() };
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, api.profile.chat)? {
+        match rule(api.reading, (key, value), &name, api.profile.chat)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}
@@ -210,7 +210,9 @@ fn read_tools(beside: &mut Beside, value: Value<'_>) -> Result<(), Reject> {
             );
             return Err(reject::unpriceable(message, "send tools that your own code runs"));
         };
-        if let Some((name, _)) = tool.fields().find(|(name, _)| name != "type" && name != kind) {
+        // SDKs that write a tool out in full write `null` for what it is not.
+        let is_known = |name: &str, value: Value<'_>| name == "type" || name == kind || value.is_null();
+        if let Some((name, _)) = tool.fields().find(|(name, value)| !is_known(name, *value)) {
             let message = format!("`tools[{at}].{}` is not a field whose cost is known", reject::printable(&name));
             return Err(reject::unpriceable(message, "send `type` and the definition only"));
         }

@@ -325,3 +325,103 @@ fn e4_no_cost_known() {
     );
     assert_eq!(refused(json!({"outputConfig": {"speed": "fast"}})).code, "unpriceable_request");
 }
+
+#[test]
+fn e4_optional_fields_that_are_null_are_not_there() {
+    let plain = call(json!({})).bound(1000, 1000);
+    for field in [
+        "promptVariables",
+        "modelId",
+        "system",
+        "toolConfig",
+        "inferenceConfig",
+        "outputConfig",
+        "additionalModelRequestFields",
+        "serviceTier",
+        "performanceConfig",
+        "guardrailConfig",
+        "projectIdentifier",
+        "requestMetadata",
+    ] {
+        assert_eq!(call(json!({ field: null })).bound(1000, 1000), plain, "{field}");
+    }
+    assert_eq!(sent(&call(json!({"inferenceConfig": null})), Some(50))["inferenceConfig"], json!({"maxTokens": 50}));
+    // Merged over what Converse says in its own field, it may take its place.
+    let merged = refused(json!({"additionalModelRequestFields": {"max_tokens": null}}));
+    assert_eq!(merged.code, "unpriceable_request");
+    assert_eq!(refused(json!({"messages": null})).code, "invalid_request");
+}
+
+#[test]
+fn e4_optional_fields_of_claudes_own_format_that_are_null_are_not_there() {
+    let native = |fields: Value| read(OPUS, "invoke", &claude(fields).to_string());
+    let plain = native(json!({})).unwrap().bound(1000, 1000);
+    for field in [
+        "mcp_servers",
+        "container",
+        "context_management",
+        "fallbacks",
+        "thread",
+        "speed",
+        "inference_geo",
+        "service_tier",
+        "billing_policy",
+        "stream",
+        "model",
+        "system",
+        "tools",
+        "thinking",
+        "anthropic_beta",
+        "output_config",
+        "cache_control",
+    ] {
+        let call = native(json!({ field: null })).unwrap_or_else(|reject| panic!("{field}: {reject:?}"));
+        assert_eq!(call.bound(1000, 1000), plain, "{field}");
+    }
+    let content = json!([
+        {"type": "text", "text": "x", "citations": null, "cache_control": {"type": "ephemeral", "ttl": null}},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}},
+        {"type": "tool_result", "tool_use_id": "t", "content": null},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA==", "url": null}},
+    ]);
+    let tools = json!([{"type": null, "name": "f", "input_schema": {}}]);
+    let inner = json!({"messages": [{"role": "user", "content": content}], "tools": tools,
+        "output_config": {"effort": null, "format": null}, "thinking": {"type": "adaptive", "budget_tokens": null}});
+    native(inner).unwrap();
+    for (field, set) in [("mcp_servers", json!([])), ("speed", json!("standard")), ("max_tokens", json!(null))] {
+        assert!(native(json!({ field: set })).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn e7_sealed_thoughts_count_four_tokens_a_byte() {
+    let sealed = "A".repeat(10_000);
+    let converse = |block: Value| {
+        let reasoning = json!({"role": "assistant", "content": [{"reasoningContent": block}]});
+        call(json!({"messages": [{"role": "user", "content": [{"text": "x"}]}, reasoning]})).input_max
+    };
+    let native = |block: Value| {
+        let messages = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": [block]}]);
+        read(OPUS, "invoke", &claude(json!({"messages": messages})).to_string()).unwrap().input_max
+    };
+    for (plain, with) in [
+        (
+            converse(json!({"reasoningText": {"text": "t", "signature": ""}})),
+            converse(json!({"reasoningText": {"text": "t", "signature": sealed}})),
+        ),
+        (converse(json!({"redactedContent": ""})), converse(json!({"redactedContent": sealed}))),
+        (
+            native(json!({"type": "thinking", "thinking": "t", "signature": ""})),
+            native(json!({"type": "thinking", "thinking": "t", "signature": sealed})),
+        ),
+        (
+            native(json!({"type": "redacted_thinking", "data": ""})),
+            native(json!({"type": "redacted_thinking", "data": sealed})),
+        ),
+    ] {
+        assert_eq!(with, plain + 40_000);
+    }
+    // What is shown is text, a token a byte.
+    let shown = |text: &str| converse(json!({"reasoningText": {"text": text}}));
+    assert_eq!(shown(&sealed), shown("") + 10_000);
+}

@@ -121,7 +121,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts::default();
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, api.profile.responses)? {
+        match rule(api.reading, (key, value), &name, api.profile.responses)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}
