@@ -473,7 +473,10 @@ fn azure_and_mistral() -> Vec<Row> {
     let tool = |kind: &str| json!({"tools": [{"type": kind}]});
     vec![
         ("model in path and body", AZURE, json!({"model": "gpt-6-astra"}), Taken),
-        ("service_tier absent", AZURE, json!({}), Sent("service_tier", json!("default"))),
+        // This version does not know it.
+        ("service_tier absent", AZURE, json!({}), Sent("service_tier", json!(null))),
+        ("service_tier auto", AZURE, json!({"service_tier": "auto"}), Sent("service_tier", json!("default"))),
+        ("data_sources null", AZURE, json!({"data_sources": null}), Taken),
         ("service_tier priority", AZURE, json!({"service_tier": "priority"}), Refused("service_tier")),
         ("data_sources", AZURE, json!({"data_sources": []}), Refused("data_sources")),
         ("max_tokens", AZURE, json!({"max_tokens": 20}), Taken),

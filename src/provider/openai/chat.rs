@@ -56,7 +56,7 @@ struct Parts<'a> {
 pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
     let parts = parts(&document, api)?;
-    let Model { name: model, price, terms } = api.model(parts.model)?;
+    let Model { name: model, price, mut terms } = api.model(parts.model)?;
     if price.embedding {
         return Err(reject::invalid(format!("`{model}` makes embeddings, not chat"), "name a chat model"));
     }
@@ -66,9 +66,12 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     params::cache_writes(&model, parts.uses_cache_options || messages.has_breakpoint, &price)?;
     let limit = parts.max_completion_tokens.or(parts.max_tokens);
     let output_max = limit.unwrap_or(price.max_output).min(price.context_window);
-    let output_min = params::clamp_min(output_max, parts.min_tokens)?;
+    // A model that reasons takes no `max_tokens`: where that is all that could be written, the request's limit stays as it is.
+    let can_clamp = limit.is_some() || api.knows.completion_limit || !price.hidden_output;
+    let output_min = if can_clamp { params::clamp_min(output_max, parts.min_tokens)? } else { output_max };
     let input = input_bound(&document, &parts, &messages, &price);
     let tier = params::tier(api, parts.tier, &price)?;
+    terms.tiers = params::open_tiers(api, parts.tier, &price);
     let rejected = parts.prediction_tokens.saturating_mul(parts.samples);
     let prediction_as_input = rejected.saturating_mul(params::output_per_input(&price, &terms));
     let (limit_field, renamed) = limit_field(api, &parts);
@@ -126,7 +129,7 @@ fn limit_field(api: &Api<'_>, parts: &Parts<'_>) -> (&'static str, Option<(&'sta
         (Some(field), _) => (field.name(), None),
         (None, Some((name, _))) => (name, None),
         // Models that take predictions do not take `max_completion_tokens` with them.
-        (None, None) if parts.prediction_tokens > 0 => ("max_tokens", None),
+        (None, None) if parts.prediction_tokens > 0 || !api.knows.completion_limit => ("max_tokens", None),
         (None, None) => (api.profile.limit_field, None),
     }
 }

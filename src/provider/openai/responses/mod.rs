@@ -67,7 +67,7 @@ struct Parts<'a> {
 pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
     let mut parts = parts(&document, api)?;
-    let Model { name: model, price, terms } = api.model(parts.model)?;
+    let Model { name: model, price, mut terms } = api.model(parts.model)?;
     if price.embedding {
         return Err(reject::invalid(format!("`{model}` makes embeddings, not responses"), "name a chat model"));
     }
@@ -76,6 +76,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     }
     params::cache_writes(&model, parts.uses_cache_options || parts.input.has_breakpoint, &price)?;
     let tier = params::tier(api, parts.tier, &price)?;
+    terms.tiers = params::open_tiers(api, parts.tier, &price);
     let output_max = parts.limit.unwrap_or(price.max_output).min(price.context_window);
     parts.tools.raise_to_listed(&price);
     let calls = parts.tools.calls(parts.max_tool_calls);
