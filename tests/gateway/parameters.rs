@@ -491,6 +491,8 @@ fn azure_and_mistral() -> Vec<Row> {
         ("prompt_mode", MISTRAL, json!({"prompt_mode": "reasoning"}), Taken),
         ("safe_prompt", MISTRAL, json!({"safe_prompt": true}), Taken),
         ("guardrails", MISTRAL, json!({"guardrails": []}), Refused("guardrails")),
+        ("guardrails null", MISTRAL, json!({"guardrails": null}), Taken),
+        ("top_k", MISTRAL, json!({"top_k": 5, "repetition_penalty": 1.1}), Taken),
         ("service_tier auto", MISTRAL, json!({"service_tier": "auto"}), Sent("service_tier", json!("standard_only"))),
         ("service_tier standard_only", MISTRAL, json!({"service_tier": "standard_only"}), Taken),
         ("service_tier priority", MISTRAL, json!({"service_tier": "priority"}), Refused("service_tier")),

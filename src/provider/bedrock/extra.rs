@@ -53,13 +53,23 @@ const NEVER: [&str; 39] = [
     "search_queries_only",
 ];
 
-/// Beta switches of Claude's that leave the bound as it is.
-const BETAS: [&str; 5] = [
-    "interleaved-thinking-2025-05-14",
-    "fine-grained-tool-streaming-2025-05-14",
-    "token-efficient-tools-2025-02-19",
+/// Beta switches of Claude's that leave the bound as it is: they belong to what is priced or refused on its own. Claude Code and Anthropic's
+/// clients send some of them unasked.
+const BETAS: [&str; 14] = [
+    "claude-code-20250219",
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
     "effort-2025-11-24",
+    "extended-cache-ttl-2025-04-11",
+    "fine-grained-tool-streaming-2025-05-14",
+    "interleaved-thinking-2025-05-14",
+    "model-context-window-exceeded-2025-08-26",
+    "prompt-caching-2024-07-31",
+    "search-results-2025-06-09",
     "structured-outputs-2025-11-13",
+    "token-efficient-tools-2025-02-19",
+    "tools-2024-04-04",
 ];
 /// The beta switch that opens a window of a million tokens, which a price row may not know of.
 const LONG_WINDOW: (&str, u64) = ("context-1m-2025-08-07", 1_000_000);

@@ -113,7 +113,9 @@ impl Provider for Bedrock {
 
     fn dropped_headers(&self) -> &'static [&'static str] {
         // Every `x-amz-*` header must be under the signature, so none but ours may go out; the client's own signature is void.
+        // Anthropic's clients say beta switches in the body as well, where they are checked.
         &[
+            "anthropic-beta",
             "x-amz-date",
             "x-amz-security-token",
             "x-amz-content-sha256",
