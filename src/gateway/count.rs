@@ -29,7 +29,7 @@ pub struct Counter<'a> {
     pub settings: &'a ProviderSettings,
     /// The provider's key.
     pub key: &'a Secret,
-    /// The path of the call, as the client sent it.
+    /// The path of the call, as it is forwarded.
     pub path: &'a str,
 }
 

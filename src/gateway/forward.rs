@@ -110,6 +110,7 @@ pub fn rewrite_head(
         method: &head.method,
         authority: &authority,
         path_and_query: &out.path_and_query,
+        headers: &head.headers,
         body,
         options: &settings.options,
     };

@@ -443,9 +443,10 @@ impl Gateway {
         let run = intake::session_headers(&session.req_header().headers)?;
         ctx.story.session = run.id();
         let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let path_and_query = format!("{}{}{query}", provider_settings.base_url.path, target.path);
+        let path = &*provider.sent_path(target.path);
+        let path_and_query = format!("{}{path}{query}", provider_settings.base_url.path);
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
-        let (key, path) = (&outbound.credential, target.path);
+        let key = &outbound.credential;
         let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path };
         let request = admit::Request {
             app: &app,

@@ -2,7 +2,8 @@
 //!
 //! A provider is one file behind [`Provider`], plus its rows in `conf/`. It knows tokens and prices, never the ledger. What all of
 //! them need stands beside it: [`call`] (a request, read and bounded), [`reader`] (an answer, metered), [`output`] (text that
-//! streams), [`fields`], [`schema`], [`reject`], [`tokens`].
+//! streams), [`fields`], [`schema`], [`sealed`], [`reject`],
+//! [`tokens`].
 
 pub mod anthropic;
 pub mod bedrock;
@@ -15,9 +16,11 @@ pub mod output;
 pub mod reader;
 pub mod reject;
 pub mod schema;
+pub mod sealed;
 pub mod skim;
 pub mod tokens;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -165,7 +168,7 @@ impl<'a> Request<'a> {
 }
 
 /// No headers at all.
-fn no_headers() -> &'static HeaderMap {
+pub(crate) fn no_headers() -> &'static HeaderMap {
     static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
     &NONE
 }
@@ -202,6 +205,8 @@ pub struct Outgoing<'a> {
     pub authority: &'a str,
     /// Path and query as sent.
     pub path_and_query: &'a str,
+    /// The headers of the client that are sent.
+    pub headers: &'a HeaderMap,
     /// The body as sent.
     pub body: &'a [u8],
     /// What the operator says of this provider.
@@ -244,6 +249,11 @@ pub trait Provider: Send + Sync {
     /// The route of a request; `None` for everything that must not go through.
     /// `path` is what follows `/{provider}`, exactly as it came: nothing is decoded or normalised.
     fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Route>;
+
+    /// The path to send in the place of a route's own, where an API has several spellings of it: the provider, and a signature, see one.
+    fn sent_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(path)
+    }
 
     /// Reads a metered request strictly, and bounds it.
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject>;

@@ -11,6 +11,7 @@ mod support;
 mod admission;
 mod alerts;
 mod answers;
+mod bedrock;
 mod bodies;
 mod bound;
 mod bound_json;

@@ -106,6 +106,7 @@ fn openai_chat() -> Vec<Row> {
         ),
         ("file", CHAT, part(json!({"type": "file", "file": {"file_id": "file-1"}})), Refused("content")),
         ("web_search_options", CHAT, json!({"web_search_options": {}}), Refused("web_search_options")),
+        ("web_search_options null", CHAT, json!({"web_search_options": null, "audio": null}), Taken),
         ("prediction", CHAT, json!({"prediction": {"type": "content", "content": "hello"}}), Taken),
         ("modalities", CHAT, json!({"modalities": ["text", "audio"]}), Refused("modalities")),
         ("audio", CHAT, json!({"audio": {"voice": "x", "format": "wav"}}), Refused("audio")),
@@ -363,6 +364,8 @@ fn bedrock() -> Vec<Row> {
         ("maxTokenCount", INVOKE_TITAN, json!({"textGenerationConfig": {"maxTokenCount": 20}}), Taken),
         ("inferenceConfig.maxTokens", INVOKE_NOVA, json!({"inferenceConfig": {"maxTokens": 20}}), Taken),
         ("max_new_tokens", INVOKE_NOVA, json!({"inferenceConfig": {"max_new_tokens": 20}}), Taken),
+        ("mcp_servers", INVOKE_CLAUDE, json!({"mcp_servers": []}), Refused("mcp_servers")),
+        ("mcp_servers null", INVOKE_CLAUDE, json!({"mcp_servers": null, "speed": null}), Taken),
         ("num_generations", INVOKE_LLAMA, json!({"num_generations": 4}), Refused("num_generations")),
     ]
 }
@@ -399,6 +402,15 @@ fn bedrock_extras() -> Vec<Row> {
             Refused("systemTool"),
         ),
         ("promptVariables", CONVERSE, json!({"promptVariables": {}}), Refused("promptVariables")),
+        ("promptVariables null", CONVERSE, json!({"promptVariables": null, "guardrailConfig": null}), Taken),
+        ("projectIdentifier", CONVERSE, json!({"projectIdentifier": "proj_1"}), Refused("projectIdentifier")),
+        ("model with a colon as it is", "/bedrock/model/amazon.nova-pro-v1:0/converse", json!({}), Taken),
+        (
+            "ARN of a model",
+            "/bedrock/model/arn:aws:bedrock:us-east-1::foundation-model%2Famazon.nova-pro-v1:0/converse",
+            json!({}),
+            Taken,
+        ),
         ("s3Location", CONVERSE, document(s3), Refused("s3Location")),
         ("document", CONVERSE, document(json!({"bytes": "AAAA"})), Taken),
         ("outputConfig.effort", CONVERSE, json!({"outputConfig": {"effort": "low"}}), Taken),
@@ -441,6 +453,7 @@ fn mistral_responses() -> Vec<Row> {
         ("max_tokens", PATH, json!({"max_tokens": 20}), Refused("max_tokens")),
         ("n", PATH, json!({"n": 2}), Refused("`n`")),
         ("service_tier", PATH, json!({"service_tier": "auto"}), Refused("service_tier")),
+        ("service_tier null", PATH, json!({"service_tier": null}), Taken),
         ("background", PATH, json!({"background": true}), Refused("background")),
         ("store", PATH, json!({"store": false}), Taken),
         ("moderation", PATH, json!({"moderation": {}}), Refused("moderation")),
@@ -460,7 +473,10 @@ fn azure_and_mistral() -> Vec<Row> {
     let tool = |kind: &str| json!({"tools": [{"type": kind}]});
     vec![
         ("model in path and body", AZURE, json!({"model": "gpt-6-astra"}), Taken),
-        ("service_tier absent", AZURE, json!({}), Sent("service_tier", json!("default"))),
+        // This version does not know it.
+        ("service_tier absent", AZURE, json!({}), Sent("service_tier", json!(null))),
+        ("service_tier auto", AZURE, json!({"service_tier": "auto"}), Sent("service_tier", json!("default"))),
+        ("data_sources null", AZURE, json!({"data_sources": null}), Taken),
         ("service_tier priority", AZURE, json!({"service_tier": "priority"}), Refused("service_tier")),
         ("data_sources", AZURE, json!({"data_sources": []}), Refused("data_sources")),
         ("max_tokens", AZURE, json!({"max_tokens": 20}), Taken),
@@ -475,6 +491,8 @@ fn azure_and_mistral() -> Vec<Row> {
         ("prompt_mode", MISTRAL, json!({"prompt_mode": "reasoning"}), Taken),
         ("safe_prompt", MISTRAL, json!({"safe_prompt": true}), Taken),
         ("guardrails", MISTRAL, json!({"guardrails": []}), Refused("guardrails")),
+        ("guardrails null", MISTRAL, json!({"guardrails": null}), Taken),
+        ("top_k", MISTRAL, json!({"top_k": 5, "repetition_penalty": 1.1}), Taken),
         ("service_tier auto", MISTRAL, json!({"service_tier": "auto"}), Sent("service_tier", json!("standard_only"))),
         ("service_tier standard_only", MISTRAL, json!({"service_tier": "standard_only"}), Taken),
         ("service_tier priority", MISTRAL, json!({"service_tier": "priority"}), Refused("service_tier")),

@@ -48,7 +48,7 @@ const O200K: Option<loopers::pricing::Tokenizer> = Some(loopers::pricing::Tokeni
 const CL100K: Option<loopers::pricing::Tokenizer> = Some(loopers::pricing::Tokenizer::Cl100kBase);
 const LONG: Option<(u64, u128, u128)> = Some((272_000, 2000, 1500));
 
-const PRICES: [Price; 16] = [
+const PRICES: [Price; 17] = [
     Price { tokenizer: O200K, ..plain("openai/gpt-4o", 2_500, 1_250, 10_000, 128_000, 16_384) },
     Price { tokenizer: O200K, ..plain("openai/gpt-5", 1_250, 125, 10_000, 400_000, 128_000) },
     // The data stays in Europe: a tenth more than the 4, 0.4, 5 and 20 USD of the list.
@@ -62,6 +62,7 @@ const PRICES: [Price; 16] = [
     Price { tokenizer: CL100K, ..plain("openai/gpt-3.5-turbo-instruct", 1_500, 1_500, 2_000, 4_096, 4_096) },
     Price { tokenizer: CL100K, ..plain("openai/text-embedding-3-small", 20, 20, 0, 8_192, 0) },
     Price { tokenizer: O200K, ..plain("azure/gpt-4o", 2_500, 1_250, 10_000, 128_000, 16_384) },
+    Price { tokenizer: O200K, ..plain("azure/gpt-4.1", 2_000, 500, 8_000, 1_047_576, 32_768) },
     Price { tokenizer: O200K, ..plain("azure/us/gpt-4o", 2_750, 1_375, 11_000, 128_000, 16_384) },
     Price { tokenizer: O200K, ..plain("azure/gpt-5", 1_250, 125, 10_000, 400_000, 128_000) },
     // In a European data zone: 20 % more.
@@ -217,6 +218,9 @@ fn bill(dice: &mut Dice, name: &str, target: &str, body: &Value, price: &Price, 
         Some("flex") => ("flex", 500),
         Some("default" | "standard_only") => ("default", 1000),
         None if name == "mistral" || is_completion || is_embedding => ("default", 1000),
+        // The version in these paths knows no tiers: the deployment's own setting decides, where the model is sold at priority.
+        None if target.contains("/deployments/fast/") => ("priority", 1750),
+        None if target.contains("/deployments/") => ("default", 1000),
         _ => ("priority", 2500),
     };
     let pass = if is_completion {

@@ -22,6 +22,7 @@ pub fn options() -> Options {
     let fee = |name: &str, nano, calls| (name.to_string(), Fee { usd: Money::from_nano(nano), calls });
     let deployments = [
         ("g", "gpt-4o"),
+        ("fast", "gpt-4.1"),
         ("us", "us/gpt-4o"),
         ("eu6", "eu/gpt-6-sol"),
         ("five", "gpt-5"),

@@ -78,6 +78,7 @@ fn ask_for(provider: &ProviderSettings) -> Option<(String, Headers)> {
         method: &Method::GET,
         authority: &authority,
         path_and_query: &path,
+        headers: provider::no_headers(),
         body: &[],
         options: &provider.options,
     };

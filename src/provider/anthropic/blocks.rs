@@ -1,7 +1,7 @@
 //! System prompt, messages and their blocks: which forms are admitted, and what each adds to the input.
 
 use super::bound::{TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, TOKENS_PER_SCREENSHOT};
-use crate::provider::{Reading, Reject, reject};
+use crate::provider::{Reading, Reject, reject, sealed};
 use crate::wire::json::Value;
 
 /// The most messages of a request.
@@ -49,6 +49,8 @@ pub struct Traits {
     pub fills_window: bool,
     /// References to tools, each of which may repeat a definition.
     pub tool_references: u64,
+    /// What sealed thoughts may hold beyond a token a byte. A signature holds them whole, where the text beside it is their summary.
+    pub sealed: u64,
     /// Something is cached for five minutes.
     pub writes_5m: bool,
     /// Something is cached for an hour.
@@ -56,11 +58,11 @@ pub struct Traits {
 }
 
 impl Traits {
-    /// Tokens of messages and images beside the bytes of the body; screenshots are images that are not scaled down.
+    /// Tokens of messages, images and sealed thoughts beside the bytes of the body; screenshots are images that are not scaled down.
     pub fn tokens(&self, has_screenshots: bool) -> u64 {
         let per_image = if has_screenshots { TOKENS_PER_SCREENSHOT } else { TOKENS_PER_IMAGE };
         let images = self.images.saturating_mul(per_image);
-        self.messages.saturating_mul(TOKENS_PER_MESSAGE).saturating_add(images)
+        self.messages.saturating_mul(TOKENS_PER_MESSAGE).saturating_add(images).saturating_add(self.sealed)
     }
 
     /// Reads `cache_control`.
@@ -202,6 +204,10 @@ impl Traits {
             }
             ("text", "text") | ("thinking", _) | ("redacted_thinking", _) if value.as_str().is_none() => {
                 Err(reject::invalid(format!("`{}` is not text", inner()), "send a string"))
+            }
+            ("thinking", "signature") | ("redacted_thinking", "data") => {
+                self.sealed = self.sealed.saturating_add(sealed::beyond_bytes(value));
+                Ok(())
             }
             _ => Ok(()),
         }

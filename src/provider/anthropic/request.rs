@@ -106,10 +106,7 @@ pub(crate) fn ask(document: &Document, price: &ModelPrice, reading: &Reading<'_>
     let known = if form == Form::Own { fields::MESSAGES } else { fields::CLOUD_BODY };
     let mut parts = Parts::new(price, reading);
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        // An optional field that is null is a field that is not there.
-        let is_absent =
-            value.is_null() && known.iter().any(|(known, rule)| *known == name && matches!(rule, Rule::Denied(_)));
-        if !is_absent && rule(reading, key, &name, known)? == Some(Rule::Read) {
+        if rule(reading, (key, value), &name, known)? == Some(Rule::Read) {
             parts.field(&name, value)?;
         }
     }
@@ -199,6 +196,7 @@ impl<'a> Parts<'a> {
         for (key, field) in value.fields() {
             match key.as_ref() {
                 "type" | "display" | "block_binding" => {}
+                "budget_tokens" if field.is_null() => {}
                 "budget_tokens" => {
                     let budget = field.as_u64().filter(|&budget| budget <= LIMIT_MAX).ok_or_else(|| {
                         reject::invalid("`thinking.budget_tokens` is not a whole number", "send e.g. 2048")

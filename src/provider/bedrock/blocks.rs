@@ -59,7 +59,7 @@ pub fn tool_config(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> 
             }
         }
     }
-    if let Some(choice) = value.get("toolChoice") {
+    if let Some(choice) = read::given(value, "toolChoice") {
         read::one_of(choice, "toolConfig.toolChoice", &["auto", "any", "tool"])?;
     }
     Ok(())
@@ -104,8 +104,15 @@ fn content_block(block: Value<'_>, path: &str, traits: &mut Traits) -> Result<()
         "reasoningContent" => {
             let (kind, value) = read::one_of(value, &path, &["reasoningText", "redactedContent"])?;
             match kind {
-                "reasoningText" => read::members(value, &path, &["text", "signature"]),
-                _ => read::text(value, &path),
+                "reasoningText" => {
+                    read::members(value, &path, &["text", "signature"])?;
+                    value.get("signature").into_iter().for_each(|signature| traits.sealed(signature));
+                    Ok(())
+                }
+                _ => {
+                    traits.sealed(value);
+                    read::text(value, &path)
+                }
             }
         }
         "citationsContent" => read::members(value, &path, &["content", "citations"]),
@@ -160,9 +167,9 @@ fn search_result(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<()
 
 /// Citations mark every passage of what may be cited, which adds to the prompt.
 fn citations(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<(), Reject> {
-    let Some(citations) = value.get("citations") else { return Ok(()) };
+    let Some(citations) = read::given(value, "citations") else { return Ok(()) };
     read::members(citations, path, &["enabled"])?;
-    if let Some(enabled) = citations.get("enabled") {
+    if let Some(enabled) = read::given(citations, "enabled") {
         traits.fills_window |= read::truth(enabled, path)?;
     }
     Ok(())

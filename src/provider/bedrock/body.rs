@@ -20,8 +20,14 @@ const CLAMP_MIN: u64 = 16;
 
 /// The fields of Converse that count-tokens knows, and those that leave the prompt as it is.
 const COUNTED: [&str; 4] = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
-const NOT_IN_PROMPT: [&str; 5] =
-    ["inferenceConfig", "serviceTier", "performanceConfig", "requestMetadata", "additionalModelResponseFieldPaths"];
+const NOT_IN_PROMPT: [&str; 6] = [
+    "inferenceConfig",
+    "serviceTier",
+    "performanceConfig",
+    "projectIdentifier",
+    "requestMetadata",
+    "additionalModelResponseFieldPaths",
+];
 
 /// Where the output limit stands in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

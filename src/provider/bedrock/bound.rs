@@ -4,7 +4,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::model::Vendor;
 use crate::pricing::{ModelPrice, Terms};
-use crate::provider::schema;
+use crate::provider::{schema, sealed};
 use crate::wire::json::{Document, Value};
 
 /// Tokens around one message.
@@ -43,6 +43,8 @@ pub struct Traits {
     pub writes_1h: bool,
     /// What expanded references of schemas add; `None` when that has no bound.
     pub expansion: Option<u64>,
+    /// What sealed thoughts may hold beyond a token a byte.
+    pub sealed: u64,
     /// The budget of thinking, if one is given: the provider takes no output limit below it.
     pub thinking: u64,
 }
@@ -60,6 +62,7 @@ impl Default for Traits {
             writes_5m: false,
             writes_1h: false,
             expansion: Some(0),
+            sealed: 0,
             thinking: 0,
         }
     }
@@ -70,6 +73,11 @@ impl Traits {
     pub fn image(&mut self, data: Value<'_>) {
         self.images += 1;
         self.image_bytes += data.raw().len() as u64;
+    }
+
+    /// Takes a signature of thoughts, or thoughts that are not shown.
+    pub fn sealed(&mut self, value: Value<'_>) {
+        self.sealed = self.sealed.saturating_add(sealed::beyond_bytes(value));
     }
 
     /// Takes a schema that goes into the prompt.
@@ -93,6 +101,7 @@ impl Traits {
             .saturating_add(self.tools.saturating_mul(TOKENS_PER_TOOL))
             .saturating_add(self.known_tools.saturating_mul(TOKENS_PER_KNOWN_TOOL))
             .saturating_add(self.images.saturating_mul(TOKENS_PER_CLAUDE_IMAGE))
+            .saturating_add(self.sealed)
             .saturating_add(TOKENS_PER_REQUEST + of_claude)
             .min(window)
     }

@@ -54,7 +54,8 @@ pub fn read(
     let root = document.root();
     let (mut limit, mut has_messages) = (None, false);
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        if rule(reading, key, &name, FIELDS)? != Some(Rule::Read) {
+        let is_absent = value.is_null() && !matches!(name.as_ref(), "max_tokens" | "messages");
+        if rule(reading, (key, value), &name, FIELDS)? != Some(Rule::Read) || is_absent {
             continue;
         }
         match name.as_ref() {
@@ -120,7 +121,7 @@ fn block_of(kind: &str, block: Value<'_>, path: &str, traits: &mut Traits) -> Re
         "text" => &["type", "text", "cache_control", "citations"],
         "image" => &["type", "source", "cache_control"],
         "document" => &["type", "source", "title", "context", "citations", "cache_control"],
-        "tool_use" => &["type", "id", "name", "input", "cache_control"],
+        "tool_use" => &["type", "id", "name", "input", "caller", "cache_control"],
         "tool_result" => &["type", "tool_use_id", "content", "is_error", "cache_control"],
         "thinking" => &["type", "thinking", "signature"],
         "redacted_thinking" => &["type", "data"],
@@ -150,10 +151,13 @@ fn block_of(kind: &str, block: Value<'_>, path: &str, traits: &mut Traits) -> Re
             citations(block, path, traits)?;
         }
         "tool_result" => {
-            if let Some(inner) = block.get("content") {
+            if let Some(inner) = read::given(block, "content") {
                 let kinds = ["text", "image", "document", "search_result"];
                 content(inner, &format!("{path}.content"), &kinds, traits)?;
             }
+        }
+        "thinking" | "redacted_thinking" => {
+            ["signature", "data"].into_iter().filter_map(|name| block.get(name)).for_each(|value| traits.sealed(value));
         }
         "search_result" => {
             let inner = block.get("content").ok_or_else(|| malformed(path, "has no `content`"))?;
@@ -167,9 +171,9 @@ fn block_of(kind: &str, block: Value<'_>, path: &str, traits: &mut Traits) -> Re
 
 /// Citations mark every passage of what may be cited, which adds to the prompt.
 fn citations(block: Value<'_>, path: &str, traits: &mut Traits) -> Result<(), Reject> {
-    let Some(citations) = block.get("citations").filter(|citations| !citations.is_null()) else { return Ok(()) };
+    let Some(citations) = read::given(block, "citations") else { return Ok(()) };
     read::members(citations, path, &["enabled"])?;
-    if let Some(enabled) = citations.get("enabled") {
+    if let Some(enabled) = read::given(citations, "enabled") {
         traits.fills_window |= read::truth(enabled, path)?;
     }
     Ok(())
@@ -181,7 +185,8 @@ fn source<'a>(block: Value<'a>, path: &str, kinds: &[&str]) -> Result<Value<'a>,
     let source = block.get("source").ok_or_else(|| malformed(&path, "is missing"))?;
     read::members(source, &path, &["type", "media_type", "data", "content", "url", "file_id"])?;
     let kind = source.get("type").and_then(Value::as_str).unwrap_or_default();
-    if !kinds.contains(&kind.as_ref()) || source.get("url").is_some() || source.get("file_id").is_some() {
+    let is_elsewhere = ["url", "file_id"].iter().any(|name| read::given(source, name).is_some());
+    if !kinds.contains(&kind.as_ref()) || is_elsewhere {
         return Err(denied(&path, "its content is not in the request, so its input tokens cannot be known"));
     }
     Ok(source)
@@ -201,7 +206,7 @@ fn tools(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> {
         "enable_zoom",
     ];
     for (path, tool) in read::list(value, "tools")? {
-        let kind = match tool.get("type").map(Value::as_str) {
+        let kind = match read::given(tool, "type").map(Value::as_str) {
             None => "custom".into(),
             Some(kind) => kind.unwrap_or_default(),
         };
@@ -225,10 +230,10 @@ fn tools(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> {
 
 fn output_config(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> {
     read::members(value, "output_config", &["effort", "format"])?;
-    if let Some(effort) = value.get("effort") {
+    if let Some(effort) = read::given(value, "effort") {
         read::text(effort, "output_config.effort")?;
     }
-    if let Some(format) = value.get("format").filter(|format| !format.is_null()) {
+    if let Some(format) = read::given(value, "format") {
         read::members(format, "output_config.format", &["type", "schema"])?;
         traits.tools += 1;
         format.get("schema").into_iter().for_each(|schema| traits.schema(schema));
@@ -245,5 +250,5 @@ fn cache_control(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<()
     if value.get("type").and_then(Value::as_str).as_deref() != Some("ephemeral") {
         return Err(denied(&path, "only the type \"ephemeral\" has a known price"));
     }
-    blocks::ttl(value.get("ttl"), &path, traits)
+    blocks::ttl(read::given(value, "ttl"), &path, traits)
 }

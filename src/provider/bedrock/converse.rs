@@ -24,6 +24,7 @@ pub const FIELDS: &[(&str, Rule)] = &[
     ("serviceTier", Rule::Read),
     ("performanceConfig", Rule::Read),
     ("guardrailConfig", Rule::Read),
+    ("projectIdentifier", Rule::Read),
     ("requestMetadata", Rule::Free),
     ("additionalModelResponseFieldPaths", Rule::Free),
     ("promptVariables", Rule::Denied(NO_PROMPTS)),
@@ -53,7 +54,8 @@ fn fields(
     let root = document.root();
     let (mut limit, mut has_messages) = (None, false);
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        if rule(reading, key, &name, FIELDS)? != Some(Rule::Read) {
+        let is_absent = value.is_null() && name != "messages";
+        if rule(reading, (key, value), &name, FIELDS)? != Some(Rule::Read) || is_absent {
             continue;
         }
         match name.as_ref() {
@@ -68,6 +70,7 @@ fn fields(
             "additionalModelRequestFields" => extra::read(value, vendor, price, reading, traits)?,
             "serviceTier" => extras.tier = terms::service_tier(value)?,
             "performanceConfig" => terms::performance(value)?,
+            "projectIdentifier" => terms::project(value.as_str().as_deref().unwrap_or_default(), &name)?,
             "guardrailConfig" => {
                 const KNOWN: [&str; 4] = ["guardrailIdentifier", "guardrailVersion", "trace", "streamProcessingMode"];
                 read::members(value, &name, &KNOWN)?;
@@ -86,10 +89,10 @@ fn inference(value: Value<'_>) -> Result<Option<u64>, Reject> {
 
 fn output_config(value: Value<'_>, traits: &mut Traits) -> Result<(), Reject> {
     read::members(value, "outputConfig", &["textFormat", "effort"])?;
-    if let Some(effort) = value.get("effort") {
+    if let Some(effort) = read::given(value, "effort") {
         read::text(effort, "outputConfig.effort")?;
     }
-    let Some(format) = value.get("textFormat") else { return Ok(()) };
+    let Some(format) = read::given(value, "textFormat") else { return Ok(()) };
     let path = "outputConfig.textFormat";
     read::members(format, path, &["type", "structure"])?;
     let structure = format.get("structure").ok_or_else(|| malformed(path, "has no `structure`"))?;

@@ -9,7 +9,8 @@ use crate::wire::json::Value;
 
 const FIELD: &str = "additionalModelRequestFields";
 
-/// Names that would change the limit that was priced, add input or tools, or change the tier: no list of the operator's admits them.
+/// Names that would change the limit that was priced, add input or tools, or change the tier: no list of the operator's admits them. Not even
+/// with `null`, which may take the place of what Converse says in its own field.
 const NEVER: [&str; 39] = [
     "max_tokens",
     "max_tokens_to_sample",
@@ -52,13 +53,23 @@ const NEVER: [&str; 39] = [
     "search_queries_only",
 ];
 
-/// Beta switches of Claude's that leave the bound as it is.
-const BETAS: [&str; 5] = [
-    "interleaved-thinking-2025-05-14",
-    "fine-grained-tool-streaming-2025-05-14",
-    "token-efficient-tools-2025-02-19",
+/// Beta switches of Claude's that leave the bound as it is: they belong to what is priced or refused on its own. Claude Code and Anthropic's
+/// clients send some of them unasked.
+const BETAS: [&str; 14] = [
+    "claude-code-20250219",
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
     "effort-2025-11-24",
+    "extended-cache-ttl-2025-04-11",
+    "fine-grained-tool-streaming-2025-05-14",
+    "interleaved-thinking-2025-05-14",
+    "model-context-window-exceeded-2025-08-26",
+    "prompt-caching-2024-07-31",
+    "search-results-2025-06-09",
     "structured-outputs-2025-11-13",
+    "token-efficient-tools-2025-02-19",
+    "tools-2024-04-04",
 ];
 /// The beta switch that opens a window of a million tokens, which a price row may not know of.
 const LONG_WINDOW: (&str, u64) = ("context-1m-2025-08-07", 1_000_000);
@@ -113,7 +124,7 @@ pub fn thinking(value: Value<'_>, path: &str, traits: &mut Traits) -> Result<(),
             "not a kind of thinking that is known to stay within the output limit",
         ));
     }
-    if let Some(budget) = value.get("budget_tokens") {
+    if let Some(budget) = read::given(value, "budget_tokens") {
         traits.thinking = read::count(budget, &format!("{path}.budget_tokens"))?;
     }
     Ok(())

@@ -11,6 +11,8 @@ use crate::wire::json::{Document, Value};
 
 /// The most texts of one request for embeddings.
 const TEXTS_MAX: usize = 96;
+/// Output limits at the top level of a request.
+const LIMITS: [&str; 2] = ["max_tokens", "max_gen_len"];
 /// What a Nova request may call its limit; the first is written where there is none.
 const NOVA_LIMITS: [&str; 2] = ["maxTokens", "max_new_tokens"];
 
@@ -97,7 +99,7 @@ pub fn read(id: &str, is_stream: bool, request: &Request<'_>, reading: &Reading<
     Ok(Parts { model, price, vendor, document, traits, extras, limit, limit_field, is_stream, is_native: true })
 }
 
-/// Calls `each` for every field that is read on its own.
+/// Calls `each` for every field that is read on its own, and is there.
 fn each_field<'a>(
     document: &'a Document,
     known: &[(&str, Rule)],
@@ -106,7 +108,9 @@ fn each_field<'a>(
 ) -> Result<(), Reject> {
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        if rule(reading, key, &name, known)? == Some(Rule::Read) {
+        // A limit is a number, or is not written: whether a vendor takes `null` for its ordinary limit is not known.
+        let is_absent = value.is_null() && !LIMITS.contains(&name.as_ref());
+        if rule(reading, (key, value), &name, known)? == Some(Rule::Read) && !is_absent {
             each(&name, value)?;
         }
     }
@@ -143,7 +147,7 @@ fn nova_inference(value: Value<'_>) -> Result<(Option<u64>, &'static str), Rejec
     const KNOWN: [&str; 7] =
         ["maxTokens", "max_new_tokens", "temperature", "topP", "topK", "stopSequences", "reasoningConfig"];
     read::members(value, FIELD, &KNOWN)?;
-    if let Some(reasoning) = value.get("reasoningConfig") {
+    if let Some(reasoning) = read::given(value, "reasoningConfig") {
         extra::nova_reasoning(reasoning, "inferenceConfig.reasoningConfig")?;
     }
     let mut given = NOVA_LIMITS.into_iter().filter_map(|name| Some((name, value.get(name)?)));

@@ -21,6 +21,8 @@ mod terms;
 mod texts;
 mod usage;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::Method;
 
@@ -61,6 +63,10 @@ impl Provider for Bedrock {
             "count-tokens" => Some(COUNT_TOKENS),
             _ => None,
         }
+    }
+
+    fn sent_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        model::canonical(path).map_or(Cow::Borrowed(path), Cow::Owned)
     }
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
@@ -107,7 +113,9 @@ impl Provider for Bedrock {
 
     fn dropped_headers(&self) -> &'static [&'static str] {
         // Every `x-amz-*` header must be under the signature, so none but ours may go out; the client's own signature is void.
+        // Anthropic's clients say beta switches in the body as well, where they are checked.
         &[
+            "anthropic-beta",
             "x-amz-date",
             "x-amz-security-token",
             "x-amz-content-sha256",

@@ -57,29 +57,45 @@ impl Vendor {
     }
 }
 
-/// The id and the operation of `/model/{id}/{operation}`. `None` unless both are spelled in the one way in which the SDKs spell them: `:` as
-/// `%3A`, the slashes of an ARN as `%2F`, and nothing else encoded.
+/// The id and the operation of `/model/{id}/{operation}`. `None` unless the id is spelled as an SDK spells it: `:` as `%3A` (boto3, the
+/// SDKs of AWS) or as it is (Anthropic's clients for Bedrock), the slashes of an ARN as `%2F`, and nothing else encoded.
 pub fn split(path: &str) -> Option<(String, &str)> {
     let (id, operation) = path.strip_prefix("/model/")?.split_once('/')?;
     Some((decoded(id)?, operation))
+}
+
+/// The path in the one spelling that is forwarded and signed, whichever the client chose: that of AWS's own SDKs.
+pub fn canonical(path: &str) -> Option<String> {
+    let (id, operation) = split(path)?;
+    Some(format!("/model/{}/{operation}", id.replace(':', "%3A").replace('/', "%2F")))
 }
 
 fn decoded(id: &str) -> Option<String> {
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         return None;
     }
-    let plain = id.replace("%3A", ":").replace("%2F", "/");
+    let plain = id.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
     let is_arn = plain.starts_with("arn:");
     let is_known = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b) || is_arn && b == b'/';
     let starts_plainly = plain.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    // A raw colon or slash is another spelling of the same id; only one is taken.
-    (starts_plainly && plain.bytes().all(is_known) && !id.contains([':', '/']) && !plain.contains(".."))
-        .then_some(plain)
+    (starts_plainly && plain.bytes().all(is_known) && !plain.contains("..")).then_some(plain)
+}
+
+/// The model that an ARN ends with: that of a foundation model, or of an inference profile that AWS itself defines, in the region that the
+/// calls go to. Every other kind of ARN has a name that says nothing of its model.
+fn named_by_arn<'a>(id: &'a str, region: Option<&str>) -> Option<&'a str> {
+    let mut parts = id.splitn(6, ':').skip(2);
+    let (service, place) = (parts.next()?, parts.next()?);
+    let (kind, model) = parts.nth(1)?.split_once('/')?;
+    let is_here = region.is_none_or(|region| region == place);
+    let says_its_model = matches!(kind, "foundation-model" | "inference-profile") && !model.contains('/');
+    (service == "bedrock" && is_here && says_its_model).then_some(model)
 }
 
 /// The model that a request names, as the price table calls it, and its row in the region that the calls go to.
 pub fn priced(id: &str, reading: &Reading<'_>) -> Result<(Arc<str>, Arc<ModelPrice>), Reject> {
     let mapped = reading.options.deployments.get(id).map(String::as_str);
+    let mapped = mapped.or_else(|| named_by_arn(id, reading.options.region.as_deref()));
     if id.starts_with("arn:") {
         if OPAQUE.iter().any(|kind| id.contains(kind)) {
             let message = "a stored prompt or a prompt router puts more into the call than the request shows";
@@ -111,7 +127,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_one_spelling() {
+    fn a_colon_is_read_as_each_sdk_writes_it_and_sent_in_one_spelling() {
+        let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc";
+        for (sent_as, id, forwarded) in [
+            ("amazon.nova-pro-v1%3A0", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1%3A0"),
+            ("amazon.nova-pro-v1%3a0", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1%3A0"),
+            // `quote(model, safe=":")` of Anthropic's client.
+            ("amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1%3A0"),
+            (
+                "arn:aws:bedrock:us-east-1:1:application-inference-profile%2Fabc",
+                arn,
+                "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fabc",
+            ),
+            ("us.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5"),
+        ] {
+            let path = format!("/model/{sent_as}/invoke");
+            assert_eq!(split(&path), Some((id.to_string(), "invoke")), "{path}");
+            assert_eq!(canonical(&path), Some(format!("/model/{forwarded}/invoke")), "{path}");
+        }
+        assert_eq!(canonical("/model/a%253A0/converse"), None);
+    }
+
+    #[test]
+    fn arns_that_end_with_their_model_say_it() {
+        let named = |arn: &str| named_by_arn(arn, Some("us-east-1")).map(String::from);
+        let haiku = "anthropic.claude-haiku-4-5-20251001-v1:0";
+        assert_eq!(named(&format!("arn:aws:bedrock:us-east-1::foundation-model/{haiku}")), Some(haiku.into()));
+        let profile = format!("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{haiku}");
+        assert_eq!(named(&profile), Some(format!("us.{haiku}")));
+        assert_eq!(named_by_arn(&profile, None), Some(&*format!("us.{haiku}")));
+        for other in [
+            "arn:aws:bedrock:eu-west-1::foundation-model/a",
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/a",
+            "arn:aws:bedrock:us-east-1:1:provisioned-model/a",
+            "arn:aws:bedrock:us-east-1:1:custom-model/a",
+            "arn:aws:bedrock:us-east-1:1:imported-model/a",
+            "arn:aws:sagemaker:us-east-1:1:inference-profile/a",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/a/b",
+            "arn:aws:bedrock:us-east-1:inference-profile/a",
+            "anthropic.claude-haiku-4-5-20251001-v1:0",
+        ] {
+            assert_eq!(named(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_no_other_spelling() {
         let id = |path: &str| split(path).map(|(id, operation)| (id, operation.to_string()));
         let found = |id: &str, operation: &str| Some((id.to_string(), operation.to_string()));
         assert_eq!(
@@ -126,13 +187,13 @@ mod tests {
             found("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc", "converse")
         );
         for other in [
-            "/model/a:0/converse",
-            "/model/a%3a0/converse",
             "/model/a%253A0/converse",
             "/model/a%2E0/converse",
             "/model/%61/converse",
             "/model/us-gov-west-1%2Fmeta.llama3-8b-instruct-v1%3A0/invoke",
-            "/model/arn%3aaws%3abedrock/converse",
+            "/model/%3A/converse",
+            "/model/:/converse",
+            "/model/a%2Fb/converse",
             "/model//converse",
             "/model/./converse",
             "/model/../converse",

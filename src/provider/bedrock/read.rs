@@ -18,6 +18,11 @@ pub fn denied(path: &str, why: &str) -> Reject {
     reject::unpriceable(format!("`{path}`: {why}"), format!("send the request without `{path}`"))
 }
 
+/// A member that says something: one that is `null` is one that is not there.
+pub fn given<'a>(value: Value<'a>, name: &str) -> Option<Value<'a>> {
+    value.get(name).filter(|inner| !inner.is_null())
+}
+
 /// A text.
 pub fn text(value: Value<'_>, path: &str) -> Result<(), Reject> {
     value.as_str().map(drop).ok_or_else(|| malformed(path, "is not a string"))
@@ -55,10 +60,10 @@ pub fn unknown(path: &str, name: &str) -> Reject {
     denied(&full, "not a field whose cost is known")
 }
 
-/// The one member of a union: exactly one of these.
+/// The one member of a union: exactly one of these; those that are `null` are not there.
 pub fn one_of<'a>(value: Value<'a>, path: &str, known: &[&'static str]) -> Result<(&'static str, Value<'a>), Reject> {
     members(value, path, known)?;
-    let mut fields = value.fields();
+    let mut fields = value.fields().filter(|(_, inner)| !inner.is_null());
     let (Some((name, inner)), None) = (fields.next(), fields.next()) else {
         return Err(malformed(path, &format!("is not exactly one of {}", known.join(", "))));
     };

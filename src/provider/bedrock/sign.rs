@@ -41,8 +41,11 @@ fn authorize_at(request: &Outgoing<'_>, key: &Secret, now: SystemTime) -> Result
         .map_err(|_| "the request could not be signed with it".into())
 }
 
-/// Signs method, path, body and these headers: the host, the time, and the session token if there is one. The gateway sends all of them just so,
-/// and no other `x-amz-*` header.
+/// How the headers begin that say something of a call to Bedrock: a tier, a guardrail, marks for the log.
+const OF_THE_CALL: &str = "x-amzn-bedrock-";
+
+/// Signs method, path, body and these headers: the host, the time, the session token if there is one, and as AWS's SDKs do those that belong
+/// to the call. The gateway sends all of them just so, and no other `x-amz-*` header.
 fn signature(
     request: &Outgoing<'_>,
     credentials: Credentials,
@@ -59,7 +62,9 @@ fn signature(
         .settings(SigningSettings::default())
         .build()?;
     let uri = format!("https://{}{}", request.authority, request.path_and_query);
-    let headers = std::iter::once(("host", request.authority));
+    let of_the_call = request.headers.iter().filter(|(name, _)| name.as_str().starts_with(OF_THE_CALL));
+    let of_the_call = of_the_call.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let headers = std::iter::once(("host", request.authority)).chain(of_the_call);
     let body = SignableBody::Bytes(request.body);
     let signable = SignableRequest::new(request.method.as_str(), uri, headers, body)?;
     let (instructions, _) = sign(signable, &params.into())?.into_parts();
@@ -70,7 +75,7 @@ fn signature(
 mod tests {
     use std::time::Duration;
 
-    use http::Method;
+    use http::{HeaderMap, Method};
 
     use super::*;
     use crate::provider::Options;
@@ -85,9 +90,28 @@ mod tests {
         body: &[u8],
         region: Option<&str>,
     ) -> Result<Vec<(&'static str, String)>, String> {
+        headers_beside(&HeaderMap::new(), key, host, path, body, region)
+    }
+
+    /// What is added to these headers of the client.
+    fn headers_beside(
+        of_the_client: &HeaderMap,
+        key: &str,
+        host: &str,
+        path: &str,
+        body: &[u8],
+        region: Option<&str>,
+    ) -> Result<Vec<(&'static str, String)>, String> {
         let options = Options { region: region.map(String::from), ..Options::default() };
         let method = Method::POST;
-        let outgoing = Outgoing { method: &method, authority: host, path_and_query: path, body, options: &options };
+        let outgoing = Outgoing {
+            method: &method,
+            authority: host,
+            path_and_query: path,
+            headers: of_the_client,
+            body,
+            options: &options,
+        };
         // 2026-11-23T20:00:00Z
         authorize_at(&outgoing, &Secret::new(key), SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_000))
     }
@@ -111,6 +135,26 @@ mod tests {
             assert_eq!(get("x-amz-security-token"), Some(token).filter(|token| !token.is_empty()));
             assert_eq!(signed.len(), if token.is_empty() { 2 } else { 3 });
         }
+    }
+
+    #[test]
+    fn headers_that_belong_to_the_call_are_signed_as_the_sdks_do() {
+        // By botocore 1.44.8, as above; other headers of the client are not under the signature.
+        let mut of_the_client = HeaderMap::new();
+        of_the_client.insert("x-amzn-bedrock-request-metadata", r#"{"team": "search"}"#.parse().unwrap());
+        of_the_client.insert("x-amzn-bedrock-trace", "ENABLED".parse().unwrap());
+        of_the_client.insert("user-agent", "boto3".parse().unwrap());
+        let key = format!("{ID}:{SECRET}");
+        let host = "bedrock-runtime.us-east-1.amazonaws.com";
+        let path = "/model/amazon.nova-pro-v1%3A0/invoke";
+        let signed = headers_beside(&of_the_client, &key, host, path, b"{}", Some("us-east-1")).unwrap();
+        let names = "host;x-amz-date;x-amzn-bedrock-request-metadata;x-amzn-bedrock-trace";
+        let want = "4f30336adac084440feeaba52a0604c6e04d0c517322d38b64bfc63eafd14055";
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={ID}/20261123/us-east-1/bedrock/aws4_request, SignedHeaders={names}, Signature={want}"
+        );
+        let said = signed.iter().find(|(name, _)| *name == "authorization").map(|(_, value)| value.as_str());
+        assert_eq!(said, Some(authorization.as_str()));
     }
 
     #[test]

@@ -15,8 +15,9 @@ const TIER: &str = "x-amzn-bedrock-service-tier";
 const LATENCY: &str = "x-amzn-bedrock-performanceconfig-latency";
 const GUARDRAIL_ID: &str = "x-amzn-bedrock-guardrailidentifier";
 const GUARDRAIL_VERSION: &str = "x-amzn-bedrock-guardrailversion";
-/// Headers of Bedrock's that do nothing to the bill.
-const FREE: [&str; 2] = ["x-amzn-bedrock-trace", "x-amzn-bedrock-accept"];
+const PROJECT: &str = "x-amzn-bedrock-projectidentifier";
+/// Headers of Bedrock's that do nothing to the bill: metadata only marks the lines of the account's own log.
+const FREE: [&str; 3] = ["x-amzn-bedrock-trace", "x-amzn-bedrock-accept", "x-amzn-bedrock-request-metadata"];
 
 /// What was asked for beside the model's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +42,9 @@ pub fn headers(headers: &HeaderMap, is_invoke: bool, reading: &Reading<'_>) -> R
             TIER if is_invoke => extras.tier = tier(value, name)?,
             LATENCY if is_invoke => latency(value, name)?,
             GUARDRAIL_ID | GUARDRAIL_VERSION if is_invoke => extras.guardrail = Some(guardrail(name, reading)?),
+            PROJECT if is_invoke => project(value, name)?,
             name if FREE.contains(&name) => {}
-            TIER | LATENCY | GUARDRAIL_ID | GUARDRAIL_VERSION => {
+            PROJECT | TIER | LATENCY | GUARDRAIL_ID | GUARDRAIL_VERSION => {
                 return Err(denied(name, "this route says it in the body, and only that is priced"));
             }
             name => return Err(denied(name, "not a header whose cost is known")),
@@ -102,7 +104,7 @@ pub fn check_tier(tier: Option<Tier>, model: &str, price: &ModelPrice) -> Result
 /// `performanceConfig`.
 pub fn performance(value: Value<'_>) -> Result<(), Reject> {
     read::members(value, "performanceConfig", &["latency"])?;
-    match value.get("latency").map(Value::as_str) {
+    match read::given(value, "latency").map(Value::as_str) {
         None => Ok(()),
         Some(name) => latency(name.as_deref().unwrap_or_default(), "performanceConfig.latency"),
     }
@@ -114,6 +116,11 @@ fn latency(name: &str, path: &str) -> Result<(), Reject> {
     } else {
         Err(denied(path, "optimized latency has a price of its own, which is not known"))
     }
+}
+
+/// The account's own project is what is meant without one; another brings its own settings, and somebody else's bill.
+pub fn project(name: &str, path: &str) -> Result<(), Reject> {
+    if name == "default" { Ok(()) } else { Err(denied(path, "another project may have settings that cost more")) }
 }
 
 /// The operator's price of a guardrail.
@@ -155,6 +162,13 @@ mod tests {
         assert!(read(&options, true, &[(TIER, "default"), (TIER, "flex")]).is_err());
         assert!(read(&options, true, &[(LATENCY, "standard"), ("x-amzn-bedrock-trace", "ENABLED")]).is_ok());
         assert!(read(&options, true, &[(LATENCY, "optimized")]).is_err());
+        for is_invoke in [true, false] {
+            let tags = ("x-amzn-bedrock-request-metadata", r#"{"team": "search", "environment": "test"}"#);
+            assert_eq!(read(&options, is_invoke, &[tags]), Ok(Extras::default()));
+            assert!(read(&options, is_invoke, &[tags, tags]).is_err());
+        }
+        assert!(read(&options, true, &[(PROJECT, "default")]).is_ok());
+        assert!(read(&options, true, &[(PROJECT, "proj_1")]).is_err());
         assert!(read(&options, true, &[("x-amzn-bedrock-new", "1")]).is_err());
         assert!(
             read(&options, true, &[("accept", "*/*"), ("content-type", "application/json; charset=UTF-8")]).is_ok()

@@ -1,15 +1,13 @@
 //! What a prompt holds: which parts are admitted, and what they may cost beyond their bytes.
 
 use super::{fields, names};
-use crate::provider::{Reading, Reject};
+use crate::provider::{Reading, Reject, sealed};
 use crate::wire::json::Value;
 
 /// The most tokens of an image, in the finest resolution there is, for models of the third generation.
 const TOKENS_PER_IMAGE: u64 = 2_240;
 /// Tokens around a content: its role, and what separates it.
 const TOKENS_PER_CONTENT: u64 = 16;
-/// Tokens that a byte of a thought signature may stand for. It is sealed: the thoughts in it may have been compressed.
-const TOKENS_PER_SEALED_BYTE: u64 = 4;
 /// How the media begins, in base64 of either alphabet, that is a still image without doubt.
 const STILLS: [(&str, [&str; 2]); 2] =
     [("image/png", ["iVBORw0KGgo", "iVBORw0KGgo"]), ("image/jpeg", ["/9j/", "_9j_"])];
@@ -95,9 +93,7 @@ impl Contents<'_, '_> {
                 }
                 "functionResponse" => self.function_response(field.value, place)?,
                 "thoughtSignature" => {
-                    let bytes = field.value.raw().len() as u64;
-                    self.found.extra =
-                        self.found.extra.saturating_add(bytes.saturating_mul(TOKENS_PER_SEALED_BYTE - 1));
+                    self.found.extra = self.found.extra.saturating_add(sealed::beyond_bytes(field.value));
                 }
                 _ => {}
             }

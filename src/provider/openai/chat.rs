@@ -56,7 +56,7 @@ struct Parts<'a> {
 pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
     let parts = parts(&document, api)?;
-    let Model { name: model, price, terms } = api.model(parts.model)?;
+    let Model { name: model, price, mut terms } = api.model(parts.model)?;
     if price.embedding {
         return Err(reject::invalid(format!("`{model}` makes embeddings, not chat"), "name a chat model"));
     }
@@ -66,9 +66,12 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     params::cache_writes(&model, parts.uses_cache_options || messages.has_breakpoint, &price)?;
     let limit = parts.max_completion_tokens.or(parts.max_tokens);
     let output_max = limit.unwrap_or(price.max_output).min(price.context_window);
-    let output_min = params::clamp_min(output_max, parts.min_tokens)?;
+    // A model that reasons takes no `max_tokens`: where that is all that could be written, the request's limit stays as it is.
+    let can_clamp = limit.is_some() || api.knows.completion_limit || !price.hidden_output;
+    let output_min = if can_clamp { params::clamp_min(output_max, parts.min_tokens)? } else { output_max };
     let input = input_bound(&document, &parts, &messages, &price);
     let tier = params::tier(api, parts.tier, &price)?;
+    terms.tiers = params::open_tiers(api, parts.tier, &price);
     let rejected = parts.prediction_tokens.saturating_mul(parts.samples);
     let prediction_as_input = rejected.saturating_mul(params::output_per_input(&price, &terms));
     let (limit_field, renamed) = limit_field(api, &parts);
@@ -77,7 +80,8 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let shows_usage = !asks_usage || parts.stream_options.include_usage;
     let has_prediction = parts.prediction_tokens > 0;
     let hides_tools = api.profile.whole_tool_calls && parts.beside.tools > 0;
-    let is_countable = !messages.has_image && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
+    let is_countable =
+        !messages.has_image && messages.sealed == 0 && !parts.beside.is_endless && document.len() <= COUNTED_BYTES_MAX;
     let chat = Chat {
         limit_field,
         renamed,
@@ -109,6 +113,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
 fn input_bound(document: &Document, parts: &Parts<'_>, messages: &messages::Traits, price: &ModelPrice) -> u64 {
     // The size of an image in pixels is not known here: with one, the input may fill the window.
     let bytes = parts.beside.input_bound(document, messages.count, messages::TOKENS_PER_MESSAGE, price);
+    let bytes = bytes.map(|bytes| bytes.saturating_add(messages.sealed));
     bytes.filter(|_| !messages.has_image).map_or(price.context_window, |bytes| bytes.min(price.context_window))
 }
 
@@ -124,7 +129,7 @@ fn limit_field(api: &Api<'_>, parts: &Parts<'_>) -> (&'static str, Option<(&'sta
         (Some(field), _) => (field.name(), None),
         (None, Some((name, _))) => (name, None),
         // Models that take predictions do not take `max_completion_tokens` with them.
-        (None, None) if parts.prediction_tokens > 0 => ("max_tokens", None),
+        (None, None) if parts.prediction_tokens > 0 || !api.knows.completion_limit => ("max_tokens", None),
         (None, None) => (api.profile.limit_field, None),
     }
 }
@@ -134,7 +139,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts { samples: 1, ..Parts::default() };
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, api.profile.chat)? {
+        match rule(api.reading, (key, value), &name, api.profile.chat)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}
@@ -208,7 +213,9 @@ fn read_tools(beside: &mut Beside, value: Value<'_>) -> Result<(), Reject> {
             );
             return Err(reject::unpriceable(message, "send tools that your own code runs"));
         };
-        if let Some((name, _)) = tool.fields().find(|(name, _)| name != "type" && name != kind) {
+        // SDKs that write a tool out in full write `null` for what it is not.
+        let is_known = |name: &str, value: Value<'_>| name == "type" || name == kind || value.is_null();
+        if let Some((name, _)) = tool.fields().find(|(name, value)| !is_known(name, *value)) {
             let message = format!("`tools[{at}].{}` is not a field whose cost is known", reject::printable(&name));
             return Err(reject::unpriceable(message, "send `type` and the definition only"));
         }

@@ -108,7 +108,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts { prompts: 1, ..Parts::default() };
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, api.profile.completions)? {
+        match rule(api.reading, (key, value), &name, api.profile.completions)? {
             Some(Rule::Read) if !value.is_null() || name == "model" => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside_bytes += value.raw().len() as u64,
             Some(Rule::Read | Rule::Free | Rule::Denied(_)) => {}

@@ -26,7 +26,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let root = document.root();
     let (mut model, mut input) = (None, None);
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        rule(api.reading, key, &name, api.profile.embeddings)?;
+        rule(api.reading, (key, value), &name, api.profile.embeddings)?;
         match name.as_ref() {
             "model" => model = Some(value),
             "input" => input = Some(value),

@@ -1,7 +1,7 @@
 //! The messages of a chat: which forms are admitted, and how many tokens they make at most.
 
 use crate::pricing::Tokenizer;
-use crate::provider::{Reading, Reject, reject, tokens};
+use crate::provider::{Reading, Reject, reject, sealed, tokens};
 use crate::wire::json::Value;
 
 /// Tokens of a message's frame at most; the published figure is 3, and 1 for a name.
@@ -26,6 +26,8 @@ pub enum Shape {
     Image,
     /// A mark where the prompt is written to a cache.
     Breakpoint,
+    /// Thoughts that are sealed, or null.
+    Sealed,
     /// Null, or refused: says why.
     Absent(&'static str),
 }
@@ -72,7 +74,7 @@ pub static MISTRAL: Messages = Messages {
         ("text", &[("text", Shape::Text)]),
         ("image_url", &[("image_url", Shape::Image)]),
         ("reference", &[("reference_ids", Shape::Array)]),
-        ("thinking", &[("thinking", Shape::Array), ("closed", Shape::Flag), ("signature", Shape::OptionalText)]),
+        ("thinking", &[("thinking", Shape::Array), ("closed", Shape::Flag), ("signature", Shape::Sealed)]),
     ],
 };
 
@@ -85,6 +87,8 @@ pub struct Traits {
     pub has_image: bool,
     /// One asks for a cache breakpoint.
     pub has_breakpoint: bool,
+    /// What sealed thoughts may hold beyond a token a byte.
+    pub sealed: u64,
 }
 
 impl Traits {
@@ -103,6 +107,10 @@ impl Traits {
             Shape::Breakpoint => {
                 self.has_breakpoint |= !value.is_null();
                 true
+            }
+            Shape::Sealed => {
+                self.sealed = self.sealed.saturating_add(sealed::beyond_bytes(value));
+                value.is_null() || value.as_str().is_some()
             }
             Shape::Absent(_) => value.is_null(),
         }

@@ -23,7 +23,7 @@ mod usage;
 use bytes::Bytes;
 use http::Method;
 
-use self::profile::{Api, Profile};
+use self::profile::{Api, Knows, Profile};
 use super::reader::{Events, Whole};
 use super::{
     AnswerHead, AnswerReader, Call, Ceiling, ErrorAnswer, ErrorReply, Outgoing, Provider, Reading, Reject, Request,
@@ -63,7 +63,7 @@ impl Provider for OpenAi {
     }
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
-        read(request, Api { profile: &profile::OPENAI, reading, deployment: None })
+        read(request, Api { profile: &profile::OPENAI, reading, deployment: None, knows: Knows::ALL })
     }
 
     fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {
@@ -105,7 +105,7 @@ impl Provider for Compatible {
     }
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
-        read(request, Api { profile: &profile::COMPATIBLE, reading, deployment: None })
+        read(request, Api { profile: &profile::COMPATIBLE, reading, deployment: None, knows: Knows::ALL })
     }
 
     fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {

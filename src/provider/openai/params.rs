@@ -99,8 +99,16 @@ pub fn output_per_input(price: &ModelPrice, terms: &crate::pricing::Terms) -> u6
     u64::try_from(output.div_ceil(input)).unwrap_or(u64::MAX)
 }
 
+/// The tiers beside the ordinary one that a request may be billed in, since nothing can be said of the tier: a version of the API that does
+/// not know the field would answer 400 to it, and the deployment's own setting decides.
+pub fn open_tiers(api: &Api<'_>, tier: Option<Value<'_>>, price: &ModelPrice) -> Vec<Tier> {
+    let is_said = api.knows.service_tier || tier.is_some_and(|tier| !tier.is_null());
+    let may_be = |tier: Tier| tier == Tier::Priority && !is_said && !api.reading.options.no_service_tier;
+    price.tiers.iter().map(|(tier, _)| *tier).filter(|tier| may_be(*tier)).collect()
+}
+
 /// What becomes of `service_tier`: it is forced to the ordinary tier, since the provider's own default may follow a setting of the
-/// account that costs double.
+/// account that costs double. See [`open_tiers`] for where it is not.
 pub fn tier(api: &Api<'_>, tier: Option<Value<'_>>, price: &ModelPrice) -> Result<Change, Reject> {
     let named =
         match tier.filter(|tier| !tier.is_null()) {
@@ -119,6 +127,9 @@ pub fn tier(api: &Api<'_>, tier: Option<Value<'_>>, price: &ModelPrice) -> Resul
         };
     }
     match (api.profile.tiers, named.as_deref()) {
+        (Tiers::Default, None) if !api.knows.service_tier => {
+            Ok(if tier.is_some() { Change::Remove } else { Change::Keep })
+        }
         (Tiers::Default, Some("default")) | (Tiers::StandardOnly, Some("standard_only") | None) => Ok(Change::Keep),
         (Tiers::Default, None | Some("auto")) => Ok(Change::Set("\"default\"")),
         (Tiers::StandardOnly, Some("auto")) => Ok(Change::Set("\"standard_only\"")),

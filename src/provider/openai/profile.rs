@@ -111,6 +111,23 @@ pub struct Api<'a> {
     pub reading: &'a Reading<'a>,
     /// The deployment that the path names, where it does.
     pub deployment: Option<&'a str>,
+    /// What its version knows of the parameters that a gateway adds.
+    pub knows: Knows,
+}
+
+/// Parameters that a gateway adds to a request, where the version of the API knows them: another one answers 400 to them, and the client
+/// did not send them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knows {
+    /// `max_completion_tokens`; before it, `max_tokens` was the limit.
+    pub completion_limit: bool,
+    /// `service_tier`; without it, whoever set up the account or the deployment decides on the tier.
+    pub service_tier: bool,
+}
+
+impl Knows {
+    /// An API that has all of them.
+    pub const ALL: Knows = Knows { completion_limit: true, service_tier: true };
 }
 
 /// A model that has a price.

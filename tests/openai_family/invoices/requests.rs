@@ -193,6 +193,7 @@ fn kind(dice: &mut Dice, provider: &str) -> u64 {
 /// Any request to a provider. A field that multiplies the bill in a way that nobody bounds is put into some of them.
 pub fn any(dice: &mut Dice, provider: &str) -> Request {
     const DATED: &str = "/openai/deployments/g/chat/completions?api-version=2024-10-21";
+    const FAST: &str = "/openai/deployments/fast/chat/completions?api-version=2024-06-01";
     let models = [
         ("openai/gpt-4o", "gpt-4o"),
         ("openai/gpt-5", "gpt-5"),
@@ -211,6 +212,12 @@ pub fn any(dice: &mut Dice, provider: &str) -> Request {
         3 | 4 => ("openai", "/v1/responses", price, response(dice, model)),
         5 => ("openai", "/v1/completions", "openai/gpt-3.5-turbo-instruct", completion(dice, "gpt-3.5-turbo-instruct")),
         6 => ("openai", "/v1/embeddings", "openai/text-embedding-3-small", embeddings(dice, "text-embedding-3-small")),
+        7 if dice.chance(2) => {
+            let mut body = chat(dice, "azure", "ignored");
+            // A version that reports no usage of streams, and knows no other limit.
+            body["stream"] = json!(false);
+            ("azure", FAST, "azure/gpt-4.1", body)
+        }
         7 => ("azure", DATED, "azure/gpt-4o", chat(dice, "azure", "ignored")),
         8 if dice.chance(2) => ("azure", "/openai/v1/chat/completions", zone.0, chat(dice, "azure", zone.1)),
         8 => ("azure", "/openai/v1/responses", zone.0, response(dice, zone.1)),

@@ -417,3 +417,19 @@ fn c3_the_long_tier_of_haiku() {
     assert_eq!(bound(&short), short.input_max * 100 + 1000 * 500);
     assert_eq!(bound(&long), long.input_max * 500 + 1000 * 2_500);
 }
+
+#[test]
+fn c7_sealed_thoughts_count_four_tokens_a_byte() {
+    let sealed = "A".repeat(10_000);
+    let bound = |block: Value| {
+        let messages = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": [block]}]);
+        call(json!({"messages": messages})).input_max
+    };
+    let thinking =
+        |text: &str, signature: &str| bound(json!({"type": "thinking", "thinking": text, "signature": signature}));
+    assert_eq!(thinking("", &sealed), thinking("", "") + 40_000);
+    // What is shown is text, a token a byte.
+    assert_eq!(thinking(&sealed, ""), thinking("", "") + 10_000);
+    let redacted = |data: &str| bound(json!({"type": "redacted_thinking", "data": data}));
+    assert_eq!(redacted(&sealed), redacted("") + 40_000);
+}

@@ -232,6 +232,7 @@ const DENIED: &[&str] = &[
     "model/x/converse",
     "http://h/model/x/converse",
     "/model/arn%3Aaws/x/converse",
+    "/model/arn:aws:bedrock:us-east-1:1:application-inference-profile/abc/converse",
 ];
 
 #[test]
@@ -281,8 +282,8 @@ fn cap_13_no_path_one_change_away_is_a_route() {
         let text: String = text.into_iter().collect();
         // A change within the id may make another good id; whether it has a price is asked later.
         let is_id = text.strip_prefix("/model/").and_then(|rest| rest.split_once('/')).is_some_and(|(id, rest)| {
-            let plain = id.replace("%3A", "");
-            let is_plain = plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+            let plain = id.replace("%3A", ":");
+            let is_plain = plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
             known.contains(&rest)
                 && is_plain
                 && !plain.contains("..")

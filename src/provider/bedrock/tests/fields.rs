@@ -231,8 +231,6 @@ fn e4_routers_prompts_and_opaque_models() {
         "imported-model%2Fx",
         "custom-model%2Fx",
         "custom-model-deployment%2Fx",
-        "inference-profile%2Fus.anthropic.claude-opus-5-5",
-        "foundation-model%2Famazon.nova-pro-v1%3A0",
     ] {
         let id = format!("arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3A{kind}");
         let reject = refused_by(&id, json!({}));
@@ -245,6 +243,32 @@ fn e4_routers_prompts_and_opaque_models() {
         assert!(call.price.id.ends_with("amazon.nova-pro-v1:0"), "{}", call.price.id);
     }
     assert_eq!(refused(json!({"promptVariables": {"x": {"text": "y"}}})).code, "unpriceable_request");
+}
+
+#[test]
+fn e2_an_arn_that_ends_with_its_model_is_priced_as_that_model() {
+    for (kind, model) in [
+        ("inference-profile%2Fus.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5"),
+        ("foundation-model%2Famazon.nova-pro-v1%3A0", "amazon.nova-pro-v1:0"),
+        ("foundation-model%2Famazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+    ] {
+        for start in ["arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3A", "arn:aws:bedrock:us-east-1:1:"] {
+            let id = format!("{start}{kind}");
+            let (by_arn, by_id) = (call_to(&id, json!({})), call_to(model, json!({})));
+            assert_eq!((&*by_arn.model, &by_arn.price.id), (model, &by_id.price.id), "{id}");
+            assert_eq!(by_arn.bound(1000, 100), by_id.bound(1000, 100), "{id}");
+            // The operator's own word comes first.
+            let mut mapped = options();
+            let arn = id.replace("%3A", ":").replace("%2F", "/");
+            mapped.deployments.insert(arn, "us.anthropic.claude-haiku-5-5".into());
+            let call = read_with(&mapped, &[], (&id, "converse"), &with(json!({})).to_string()).unwrap();
+            assert_eq!(&*call.model, "us.anthropic.claude-haiku-5-5", "{id}");
+        }
+    }
+    // Calls go to us-east-1: another region has other prices.
+    let elsewhere =
+        refused_by("arn%3Aaws%3Abedrock%3Aeu-west-1%3A%3Afoundation-model%2Famazon.nova-pro-v1%3A0", json!({}));
+    assert_eq!(elsewhere.code, "unpriced_model");
 }
 
 #[test]
@@ -300,4 +324,104 @@ fn e4_no_cost_known() {
         json!({"outputConfig": {"effort": "low"}, "requestMetadata": {"team": "a"}, "additionalModelResponseFieldPaths": ["/x"]}),
     );
     assert_eq!(refused(json!({"outputConfig": {"speed": "fast"}})).code, "unpriceable_request");
+}
+
+#[test]
+fn e4_optional_fields_that_are_null_are_not_there() {
+    let plain = call(json!({})).bound(1000, 1000);
+    for field in [
+        "promptVariables",
+        "modelId",
+        "system",
+        "toolConfig",
+        "inferenceConfig",
+        "outputConfig",
+        "additionalModelRequestFields",
+        "serviceTier",
+        "performanceConfig",
+        "guardrailConfig",
+        "projectIdentifier",
+        "requestMetadata",
+    ] {
+        assert_eq!(call(json!({ field: null })).bound(1000, 1000), plain, "{field}");
+    }
+    assert_eq!(sent(&call(json!({"inferenceConfig": null})), Some(50))["inferenceConfig"], json!({"maxTokens": 50}));
+    // Merged over what Converse says in its own field, it may take its place.
+    let merged = refused(json!({"additionalModelRequestFields": {"max_tokens": null}}));
+    assert_eq!(merged.code, "unpriceable_request");
+    assert_eq!(refused(json!({"messages": null})).code, "invalid_request");
+}
+
+#[test]
+fn e4_optional_fields_of_claudes_own_format_that_are_null_are_not_there() {
+    let native = |fields: Value| read(OPUS, "invoke", &claude(fields).to_string());
+    let plain = native(json!({})).unwrap().bound(1000, 1000);
+    for field in [
+        "mcp_servers",
+        "container",
+        "context_management",
+        "fallbacks",
+        "thread",
+        "speed",
+        "inference_geo",
+        "service_tier",
+        "billing_policy",
+        "stream",
+        "model",
+        "system",
+        "tools",
+        "thinking",
+        "anthropic_beta",
+        "output_config",
+        "cache_control",
+    ] {
+        let call = native(json!({ field: null })).unwrap_or_else(|reject| panic!("{field}: {reject:?}"));
+        assert_eq!(call.bound(1000, 1000), plain, "{field}");
+    }
+    let content = json!([
+        {"type": "text", "text": "x", "citations": null, "cache_control": {"type": "ephemeral", "ttl": null}},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}},
+        {"type": "tool_result", "tool_use_id": "t", "content": null},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA==", "url": null}},
+    ]);
+    let tools = json!([{"type": null, "name": "f", "input_schema": {}}]);
+    let inner = json!({"messages": [{"role": "user", "content": content}], "tools": tools,
+        "output_config": {"effort": null, "format": null}, "thinking": {"type": "adaptive", "budget_tokens": null}});
+    native(inner).unwrap();
+    for (field, set) in [("mcp_servers", json!([])), ("speed", json!("standard")), ("max_tokens", json!(null))] {
+        assert!(native(json!({ field: set })).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn e7_sealed_thoughts_count_four_tokens_a_byte() {
+    let sealed = "A".repeat(10_000);
+    let converse = |block: Value| {
+        let reasoning = json!({"role": "assistant", "content": [{"reasoningContent": block}]});
+        call(json!({"messages": [{"role": "user", "content": [{"text": "x"}]}, reasoning]})).input_max
+    };
+    let native = |block: Value| {
+        let messages = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": [block]}]);
+        read(OPUS, "invoke", &claude(json!({"messages": messages})).to_string()).unwrap().input_max
+    };
+    for (plain, with) in [
+        (
+            converse(json!({"reasoningText": {"text": "t", "signature": ""}})),
+            converse(json!({"reasoningText": {"text": "t", "signature": sealed}})),
+        ),
+        (converse(json!({"redactedContent": ""})), converse(json!({"redactedContent": sealed}))),
+        (
+            native(json!({"type": "thinking", "thinking": "t", "signature": ""})),
+            native(json!({"type": "thinking", "thinking": "t", "signature": sealed})),
+        ),
+        (
+            native(json!({"type": "redacted_thinking", "data": ""})),
+            native(json!({"type": "redacted_thinking", "data": sealed})),
+        ),
+    ] {
+        assert_eq!(with, plain + 40_000);
+    }
+    // What is shown is text, a token a byte.
+    let shown = |text: &str| converse(json!({"reasoningText": {"text": text}}));
+    assert_eq!(shown(&sealed), shown("") + 10_000);
 }

@@ -194,3 +194,16 @@ fn claudes_own_format() {
     let body = claude(json!({"anthropic_beta": ["mcp-client-2025-04-04"]})).to_string();
     assert!(read_with(&allowed, &[], (OPUS, "invoke"), &body).is_ok());
 }
+
+#[test]
+fn switches_that_anthropics_clients_send_unasked_are_known() {
+    // Claude Code's, and `AnthropicBedrock`'s copy of the header `anthropic-beta`.
+    let betas = json!(["claude-code-20250219", "interleaved-thinking-2025-05-14", "computer-use-2025-11-24"]);
+    let call = read(OPUS, "invoke", &claude(json!({"anthropic_beta": betas})).to_string()).unwrap();
+    assert_eq!(sent(&call, None)["anthropic_beta"], betas);
+    // In the header nobody reads them, so it does not go out.
+    assert!(Bedrock.dropped_headers().contains(&"anthropic-beta"));
+    for dear in ["code-execution-2025-08-25", "compact-2026-01-12", "output-128k-2025-02-19", "unheard-of"] {
+        assert!(read(OPUS, "invoke", &claude(json!({"anthropic_beta": [dear]})).to_string()).is_err(), "{dear}");
+    }
+}

@@ -264,6 +264,7 @@ fn headers_that_change_the_call_are_dropped() {
         method: &Method::POST,
         authority: "h",
         path_and_query: "/",
+        headers: crate::provider::no_headers(),
         body: b"",
         options: &Options::default(),
     };

@@ -7,7 +7,7 @@ mod routes;
 use http::Method;
 
 use self::refused::Refused;
-use super::profile::{self, Api};
+use super::profile::{self, Api, Knows};
 use super::{OpenAi, errors};
 use crate::provider::reader::Whole;
 use crate::provider::{
@@ -16,8 +16,11 @@ use crate::provider::{
 };
 use crate::secret::Secret;
 
-/// The first version of the dated surface that reports usage in streams.
-const STREAM_USAGE_SINCE: &str = "2024-09-01";
+/// The first version of the dated surface that knows `stream_options`, with which streams report usage, and `max_completion_tokens`:
+/// 2024-09-01-preview, and of the stable ones 2024-10-21.
+const USAGE_AND_LIMIT_SINCE: &str = "2024-09-01";
+/// The first version that is documented to know `service_tier`: 2025-10-01-preview.
+const TIER_SINCE: &str = "2025-10-01";
 
 /// The provider `azure`.
 pub struct Azure;
@@ -34,10 +37,10 @@ impl Provider for Azure {
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
         let deployment = routes::deployment(request.path);
         let version = request.query.and_then(routes::version).unwrap_or_default().to_string();
-        let api = Api { profile: &profile::AZURE, reading, deployment };
+        let knows = knows(&version);
+        let api = Api { profile: &profile::AZURE, reading, deployment, knows };
         let call = super::read(request, api)?;
-        let is_old = routes::is_date(&version) && *version < *STREAM_USAGE_SINCE;
-        if call.stream && is_old {
+        if call.stream && !knows.completion_limit {
             let message = format!("`api-version={version}` does not report the usage of streams");
             return Err(reject::unpriceable(message, "use api-version=2024-10-21 or later, or the v1 surface"));
         }
@@ -85,6 +88,12 @@ impl Provider for Azure {
             "ocp-apim-subscription-key",
         ]
     }
+}
+
+/// What a version knows. One that is no date (`preview`, `latest`, none) is the `v1` surface's, which has no old ones.
+fn knows(version: &str) -> Knows {
+    let is_since = |first: &str| !routes::is_date(version) || *version >= *first;
+    Knows { completion_limit: is_since(USAGE_AND_LIMIT_SINCE), service_tier: is_since(TIER_SINCE) }
 }
 
 /// True for a JSON web token: three parts, of which the first begins an object.

@@ -32,7 +32,7 @@ fn f1_a_deployment_is_priced_as_the_model_behind_it() {
     // The path decides, whatever the body says.
     let other = ask(&Azure, DATED, &chat(json!({"model": "gpt-5-nano"})), &known).unwrap();
     assert_eq!(&*other.price.id, "azure/gpt-4o");
-    assert_eq!(sent(&other, None)["service_tier"], "default");
+    assert_eq!(sent(&other, None).get("service_tier"), None);
     let v1 = ask(&Azure, V1, &chat(json!({"model": "my-gpt"})), &known).unwrap();
     assert_eq!(&*v1.price.id, "azure/gpt-4o");
     // A deployment's name says nothing of its model.
@@ -99,6 +99,74 @@ fn f2_streams_need_a_version_that_reports_usage() {
         ask(&Azure, DATED, &chat(json!({"data_sources": []})), &known).err().unwrap().code,
         "unpriceable_request"
     );
+}
+
+const RESPONSES: &str = "/openai/responses?api-version=";
+const CHAT_AT: &str = "/openai/deployments/my-gpt/chat/completions?api-version=";
+
+#[test]
+fn f2_a_parameter_that_the_version_does_not_know_is_not_added() {
+    let known = options(&[("my-gpt", "gpt-4.1")], None);
+    let model = json!({"model": "my-gpt", "input": "x"});
+    for (version, knows_limit, knows_tier) in [
+        ("2023-05-15", false, false),
+        ("2024-02-01", false, false),
+        ("2024-06-01", false, false),
+        ("2024-08-01-preview", false, false),
+        ("2024-09-01-preview", true, false),
+        ("2024-10-21", true, false),
+        ("2025-04-01-preview", true, false),
+        ("2025-10-01-preview", true, true),
+        ("2026-01-01", true, true),
+        ("preview", true, true),
+        ("v1", true, true),
+    ] {
+        let call = ask(&Azure, &format!("{CHAT_AT}{version}"), &chat(json!({})), &known).unwrap();
+        let clamped = sent(&call, Some(50));
+        let (limit, other) =
+            if knows_limit { ("max_completion_tokens", "max_tokens") } else { ("max_tokens", "max_completion_tokens") };
+        assert_eq!((clamped[limit].as_u64(), clamped.get(other)), (Some(50), None), "{version}");
+        assert_eq!(clamped.get("service_tier").is_some(), knows_tier, "{version}");
+        let response = ask(&Azure, &format!("{RESPONSES}{version}"), &model, &known).unwrap();
+        assert_eq!(sent(&response, Some(50)).get("service_tier").is_some(), knows_tier, "{version}");
+        // Where nothing can be said of the tier, the deployment's setting decides: 3.5 and 14 USD, not 2 and 8.
+        let (input, output) = if knows_tier { (2_000, 8_000) } else { (3_500, 14_000) };
+        let want = Money::from_nano(1000 * input + 100 * output);
+        assert_eq!((call.bound(1000, 100), response.bound(1000, 100)), (want, want), "{version}");
+    }
+    let plain = ask(&Azure, V1, &chat(json!({"model": "my-gpt"})), &known).unwrap();
+    assert_eq!(
+        (&sent(&plain, None)["service_tier"], plain.bound(1000, 0)),
+        (&json!("default"), Money::from_nano(2_000_000))
+    );
+}
+
+#[test]
+fn f2_what_the_client_says_itself_goes_out_in_any_version() {
+    let known = options(&[("my-gpt", "gpt-4.1"), ("old", "gpt-4o"), ("thinks", "gpt-5")], None);
+    let old = format!("{CHAT_AT}2024-06-01");
+    let standard = Money::from_nano(2_000_000);
+    for (tier, sent_as) in [("default", "default"), ("auto", "default")] {
+        let call = ask(&Azure, &old, &chat(json!({"service_tier": tier})), &known).unwrap();
+        assert_eq!((&sent(&call, None)["service_tier"], call.bound(1000, 0)), (&json!(sent_as), standard), "{tier}");
+    }
+    assert!(ask(&Azure, &old, &chat(json!({"service_tier": "priority"})), &known).is_err());
+    let null = ask(&Azure, &old, &chat(json!({"service_tier": null})), &known).unwrap();
+    assert_eq!((sent(&null, None).get("service_tier"), null.bound(1000, 0)), (None, Money::from_nano(3_500_000)));
+    let limit = ask(&Azure, &old, &chat(json!({"max_completion_tokens": 90})), &known).unwrap();
+    assert_eq!(sent(&limit, Some(50))["max_completion_tokens"], 50);
+    // An operator who knows of no tiers need not have any held for.
+    let none = Options { no_service_tier: true, ..known.clone() };
+    assert_eq!(ask(&Azure, &old, &chat(json!({})), &none).unwrap().bound(1000, 0), standard);
+    // No priority price, nothing more to hold for.
+    let path = "/openai/deployments/old/chat/completions?api-version=2024-06-01";
+    assert_eq!(ask(&Azure, path, &chat(json!({})), &known).unwrap().bound(1000, 0), Money::from_nano(2_500_000));
+    // A model that reasons takes no `max_tokens`, and this version no other limit: it is not written where there is none.
+    let path = "/openai/deployments/thinks/chat/completions?api-version=2024-06-01";
+    let open = ask(&Azure, path, &chat(json!({})), &known).unwrap();
+    assert_eq!(open.output_min, open.output_max);
+    let own = ask(&Azure, path, &chat(json!({"max_completion_tokens": 900})), &known).unwrap();
+    assert_eq!((own.output_min, &sent(&own, Some(50))["max_completion_tokens"]), (16, &json!(50)));
 }
 
 /// Reads the answer with this status to the end.
@@ -194,7 +262,14 @@ fn f1_the_model_of_an_answer_is_looked_up_in_its_own_zone() {
 #[test]
 fn keys_go_where_azure_reads_them() {
     let (method, options) = (Method::POST, Options::default());
-    let outgoing = Outgoing { method: &method, authority: "h", path_and_query: "/", body: b"", options: &options };
+    let outgoing = Outgoing {
+        method: &method,
+        authority: "h",
+        path_and_query: "/",
+        headers: crate::provider::no_headers(),
+        body: b"",
+        options: &options,
+    };
     assert_eq!(Azure.authorize(&outgoing, &Secret::new("0123abc")).unwrap(), [("api-key", "0123abc".to_string())]);
     let token = "eyJ0eXAi.eyJhdWQi.c2ln";
     assert_eq!(

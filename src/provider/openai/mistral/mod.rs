@@ -5,7 +5,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::profile::{self, Api};
+use super::profile::{self, Api, Knows};
 use super::{CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, RESPONSES, answer, routes};
 use crate::provider::reader::{Events, Whole};
 use crate::provider::{
@@ -40,7 +40,10 @@ impl Provider for Mistral {
 
     fn read(&self, request: Request<'_>, reading: &Reading<'_>) -> Result<Call, Reject> {
         let route = if request.route == FIM { COMPLETIONS } else { request.route };
-        super::read(Request { route, ..request }, Api { profile: &profile::MISTRAL, reading, deployment: None })
+        super::read(
+            Request { route, ..request },
+            Api { profile: &profile::MISTRAL, reading, deployment: None, knows: Knows::ALL },
+        )
     }
 
     fn answer(&self, route: Route, call: &Call, head: &AnswerHead<'_>, ceiling: Ceiling) -> Box<dyn AnswerReader> {

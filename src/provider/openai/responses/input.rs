@@ -74,10 +74,18 @@ fn read_item(item: Value<'_>, path: &str, api: &Api<'_>, input: &mut Input) -> R
         match key.as_ref() {
             key if key == *field => read_content(value, &format!("{path}.{key}"), input)?,
             key if CALL_FIELDS.contains(&key) || api.reading.admits(key) => {}
+            key if says_nothing(key, value) => {}
             key => return Err(unknown(api, path, key)),
         }
     }
     Ok(())
+}
+
+/// True for a field with which an item comes back that an SDK wrote out in full: what it is not is `null`, and a call is the model's own.
+/// A call that a program makes runs in a container.
+fn says_nothing(key: &str, value: Value<'_>) -> bool {
+    let is_direct = || value.get("type").and_then(Value::as_str).as_deref() == Some("direct");
+    value.is_null() || key == "caller" && is_direct() && value.fields().count() == 1
 }
 
 fn unknown(api: &Api<'_>, path: &str, key: &str) -> Reject {
@@ -93,7 +101,7 @@ fn read_message(item: Value<'_>, path: &str, api: &Api<'_>, input: &mut Input) -
             "type" | "id" | "status" | "phase" => {}
             "role" => has_role = value.as_str().is_some_and(|role| ROLES.contains(&role.as_ref())),
             "content" => read_content(value, &format!("{path}.content"), input)?,
-            key if api.reading.admits(key) => {}
+            key if api.reading.admits(key) || value.is_null() => {}
             key => return Err(unknown(api, path, key)),
         }
     }

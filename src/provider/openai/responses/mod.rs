@@ -67,7 +67,7 @@ struct Parts<'a> {
 pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     let document = super::document(body)?;
     let mut parts = parts(&document, api)?;
-    let Model { name: model, price, terms } = api.model(parts.model)?;
+    let Model { name: model, price, mut terms } = api.model(parts.model)?;
     if price.embedding {
         return Err(reject::invalid(format!("`{model}` makes embeddings, not responses"), "name a chat model"));
     }
@@ -76,6 +76,7 @@ pub fn read(body: Bytes, api: &Api<'_>) -> Result<Call, Reject> {
     }
     params::cache_writes(&model, parts.uses_cache_options || parts.input.has_breakpoint, &price)?;
     let tier = params::tier(api, parts.tier, &price)?;
+    terms.tiers = params::open_tiers(api, parts.tier, &price);
     let output_max = parts.limit.unwrap_or(price.max_output).min(price.context_window);
     parts.tools.raise_to_listed(&price);
     let calls = parts.tools.calls(parts.max_tool_calls);
@@ -121,7 +122,7 @@ fn parts<'a>(document: &'a Document, api: &Api<'_>) -> Result<Parts<'a>, Reject>
     let mut parts = Parts::default();
     let root = document.root();
     for (key, (name, value)) in root.keys().zip(root.fields()) {
-        match rule(api.reading, key, &name, api.profile.responses)? {
+        match rule(api.reading, (key, value), &name, api.profile.responses)? {
             Some(Rule::Read) => field(&mut parts, &name, value, api)?,
             Some(Rule::Prompt) | None => parts.beside.field(value),
             Some(Rule::Free | Rule::Denied(_)) => {}

@@ -290,3 +290,36 @@ fn the_event_that_ends_a_cut_stream_has_the_next_number() {
         assert_eq!(said["error"]["code"], "budget_exceeded");
     }
 }
+
+#[test]
+fn b4_optional_fields_that_are_null_are_not_there() {
+    for field in ["prompt", "context_management", "multi_agent", "modalities", "audio", "max_tokens", "n", "container"]
+    {
+        call(json!({ field: null }));
+    }
+    for field in ["background", "conversation", "reasoning", "text", "tools", "max_tool_calls", "service_tier"] {
+        call(json!({ field: null }));
+    }
+    assert_eq!(refused(json!({"prompt": {"id": "pmpt_1"}})).code, "unpriceable_request");
+}
+
+#[test]
+fn b4_calls_come_back_as_the_sdk_wrote_them_out() {
+    let whole = json!({"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed",
+        "async": null, "caller": {"type": "direct"}, "namespace": null});
+    let output =
+        json!({"type": "function_call_output", "call_id": "c", "output": "1", "caller": null, "namespace": null});
+    let said = json!({"type": "message", "role": "assistant", "id": "msg_1", "status": "completed", "phase": null, "agent": null,
+        "content": [{"type": "output_text", "text": "x", "annotations": [], "logprobs": null}]});
+    call(json!({"input": [whole, output, said]}));
+    for (field, set) in [
+        ("caller", json!({"type": "program", "caller_id": "p"})),
+        ("caller", json!({"type": "direct", "caller_id": "p"})),
+        ("namespace", json!("n")),
+        ("async", json!(true)),
+    ] {
+        let mut item = whole.clone();
+        item[field] = set;
+        assert_eq!(refused(json!({"input": [item]})).code, "unpriceable_request", "{field}");
+    }
+}

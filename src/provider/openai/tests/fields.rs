@@ -263,3 +263,38 @@ fn b4_tier_of_the_answer_is_not_the_requests() {
     assert_eq!(super::super::usage::tier("scale"), Tier::Standard);
     assert_eq!(super::super::usage::tier("something new"), Tier::Ultrafast);
 }
+
+#[test]
+fn b4_optional_fields_that_are_null_are_not_there() {
+    for field in [
+        "audio",
+        "web_search_options",
+        "previous_response_id",
+        "conversation",
+        "prompt",
+        "context_management",
+        "background",
+        "reasoning",
+        "max_tool_calls",
+        "max_output_tokens",
+        "service_tier",
+        "modalities",
+        "prediction",
+        "functions",
+        "tools",
+        "response_format",
+        "prompt_cache_options",
+        "stream_options",
+        "n",
+    ] {
+        let with_null = call(json!({ field: null }));
+        assert!(with_null.input_max < 2_000 && with_null.samples == 1, "{field}");
+    }
+    assert_eq!(refused(json!({"web_search_options": {}})).code, "unpriceable_request");
+    assert_eq!(refused(json!({"background": false})).code, "unpriceable_request");
+    // A tool written out in full.
+    let tool = json!([{"type": "function", "function": {"name": "f", "parameters": null}, "custom": null}]);
+    call(json!({"tools": tool}));
+    let other = json!([{"type": "function", "function": {"name": "f"}, "custom": {"name": "g"}}]);
+    assert_eq!(refused(json!({"tools": other})).code, "unpriceable_request");
+}
