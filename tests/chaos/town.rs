@@ -495,8 +495,7 @@ impl Town {
         for nth in 0..4 {
             let body = crate::support::ask_model(model, "tokens=150");
             let request = Request::chat(&body).bearer(&key.secret).header("x-mock-account", &key.id);
-            let Ok(mut conn) = Conn::try_open(self.world.gateways[nth % GATEWAYS].addr).await else { continue };
-            let Ok(Some(answer)) = timeout(HEALED_WITHIN, conn.try_call(&request)).await else {
+            let Some(answer) = self.call_at_rest(nth % GATEWAYS, &request).await else {
                 self.judge.breach(format!("{}: no answer at rest", key.name));
                 return;
             };
@@ -515,6 +514,20 @@ impl Town {
             while self.held(key).await != Some(0) && Instant::now() < deadline {
                 sleep(Duration::from_millis(20)).await;
             }
+        }
+    }
+
+    /// A call that is made again while the ledger takes too long for it: nothing is broken, but the machine may be busy.
+    async fn call_at_rest(&self, gateway: usize, request: &Request) -> Option<Answer> {
+        let deadline = Instant::now() + HEALED_WITHIN;
+        loop {
+            let mut conn = Conn::try_open(self.world.gateways[gateway].addr).await.ok()?;
+            let answer = timeout(HEALED_WITHIN, conn.try_call(request)).await.ok()??;
+            let is_late = answer.status == 503 && answer.text().contains("ledger_unavailable");
+            if !is_late || Instant::now() > deadline {
+                return Some(answer);
+            }
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
