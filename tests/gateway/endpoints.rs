@@ -78,7 +78,7 @@ async fn metrics_have_the_names_of_the_contract() {
     world.chat(&key, &ask("tokens=5")).await.expect(200);
     world.chat(&key, &streamed("tokens=5")).await.expect(200);
     world.chat(&key, &ask_model("gpt-9-unheard-of", "")).await.refused(422, "unknown_model");
-    let cut = with(streamed("tokens=300;obey=0;rate=500;leave=stop"), json!({ "max_tokens": 10 }));
+    let cut = with(streamed("tokens=300;obey=0;rate=200;leave=stop"), json!({ "max_tokens": 10 }));
     json::assert_cut(&world.chat(&key, &cut).await);
     world.live(&key, &streamed("tokens=200;rate=100")).await.hang_up();
     world.settled().await;
