@@ -81,6 +81,12 @@ pub struct Outbound {
     pub content_length: Option<usize>,
 }
 
+/// What stands in the first line of the request that goes out.
+pub fn path_and_query(settings: &ProviderSettings, path: &str, query: Option<&str>) -> String {
+    let mark = if query.is_some() { "?" } else { "" };
+    format!("{}{path}{mark}{}", settings.base_url.path, query.unwrap_or_default())
+}
+
 /// Turns the client's head into the provider's: its host, path and key; nothing of ours.
 pub fn rewrite_head(
     head: &mut RequestHeader,

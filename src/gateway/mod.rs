@@ -436,17 +436,16 @@ impl Gateway {
             .route(&session.req_header().method, target.path, target.query.as_deref())
             .ok_or_else(Refusal::unknown_route)?;
         ctx.route = Some(route);
-        let (client, name, path) =
-            (intake::client_ip(session), &provider_settings.name, provider.sent_path(target.path));
+        let (client, name) = (intake::client_ip(session), &provider_settings.name);
         intake::admits(&view.key.policy, name, client)?;
         let provider_key =
             intake::provider_key(&view.key.policy, credentials.provider_key, provider_settings.key.as_ref(), name)?;
         let run = intake::session_headers(&session.req_header().headers)?;
         ctx.story.session = run.id();
-        let query = target.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let path_and_query = format!("{}{path}{query}", provider_settings.base_url.path);
+        let path = &*provider.sent_path(target.path);
+        let path_and_query = forward::path_and_query(provider_settings, path, target.query.as_deref());
         let mut outbound = Outbound { path_and_query, credential: provider_key, content_length: None };
-        let (key, path) = (&outbound.credential, &*path);
+        let key = &outbound.credential;
         let counter = count::Counter { app: &app, provider, settings: provider_settings, key, path };
         let request = admit::Request {
             app: &app,
