@@ -29,13 +29,15 @@ impl Bill {
     pub fn new(profile: &Profile, call: &Call, ceiling: Ceiling) -> Bill {
         let row = call.price.id.split_once('/').map_or("", |(_, model)| model);
         let zone = row.rfind('/').filter(|_| profile.deployments).map_or("", |at| &row[..=at]);
+        // Until the answer says otherwise: where nothing could be said of the tier, the dearer one that was held for.
+        let tier = call.terms.tiers.first().copied().unwrap_or_default();
         Bill {
             zone: zone.into(),
             output: Output::new(call.price.tokenizer, ceiling),
             price: call.price.clone(),
             usage: None,
             is_final: false,
-            observed: Observed { thousandths: call.terms.thousandths, ..Observed::default() },
+            observed: Observed { tier, thousandths: call.terms.thousandths, ..Observed::default() },
         }
     }
 

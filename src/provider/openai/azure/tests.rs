@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::money::Money;
+use crate::pricing::Tier;
 use crate::provider::openai::tests::family::ask;
 use crate::provider::openai::tests::sent;
 use crate::provider::{Observed, Options};
@@ -169,13 +170,36 @@ fn f2_what_the_client_says_itself_goes_out_in_any_version() {
     assert_eq!((own.output_min, &sent(&own, Some(50))["max_completion_tokens"]), (16, &json!(50)));
 }
 
+#[test]
+fn f2_a_tier_that_nothing_is_said_of_is_charged_as_the_dearer_one() {
+    let known = options(&[("my-gpt", "gpt-4.1"), ("plain", "gpt-4o")], None);
+    let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
+    let tier = |path: &str, answer: Value| {
+        let call = ask(&Azure, path, &chat(json!({"max_tokens": 100})), &known).unwrap();
+        let mut body = json!({"object": "chat.completion", "choices": [], "usage": usage});
+        body.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+        read(&call, 200, &body.to_string()).tier
+    };
+    let old = format!("{CHAT_AT}2024-06-01");
+    assert_eq!(tier(&old, json!({})), Tier::Priority);
+    assert_eq!(tier(&old, json!({"service_tier": null})), Tier::Priority);
+    assert_eq!(tier(&old, json!({"service_tier": "default"})), Tier::Standard);
+    assert_eq!(tier(&format!("{CHAT_AT}2026-01-01"), json!({})), Tier::Standard);
+    let plain = "/openai/deployments/plain/chat/completions?api-version=2024-06-01";
+    assert_eq!(tier(plain, json!({})), Tier::Standard);
+}
+
 /// Reads the answer with this status to the end.
 fn answer(status: u16, body: &str) -> Observed {
     let call = ask(&Azure, DATED, &chat(json!({"max_tokens": 100})), &options(&[("my-gpt", "gpt-4o")], None)).unwrap();
+    read(&call, status, body)
+}
+
+fn read(call: &Call, status: u16, body: &str) -> Observed {
     let headers = HeaderMap::new();
     let head = AnswerHead { status, content_type: Some("application/json"), headers: &headers };
     let route = Azure.route(&Method::POST, "/openai/v1/chat/completions", None).unwrap();
-    let mut reader = Azure.answer(route, &call, &head, Ceiling::Certain(100));
+    let mut reader = Azure.answer(route, call, &head, Ceiling::Certain(100));
     let mut emit = BytesMut::new();
     for piece in body.as_bytes().chunks(3) {
         reader.push(piece, &mut emit);
