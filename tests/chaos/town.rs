@@ -473,6 +473,7 @@ impl Town {
                 }
             }
         }
+        self.judge.rested();
         drop(running);
         self.load.resume();
     }
