@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::ledger::{HoldId, KeyRecord, NodeId, State, TeamRecord};
+use crate::ledger::{Charge, HoldId, KeyRecord, NodeId, State, TeamRecord};
 use crate::money::Money;
 
-/// The version of these lines.
-pub const VERSION: u32 = 1;
+/// The version of these lines. Version 1 had no [`Line::Settling`], and a [`Line::Settle`] for each settlement.
+pub const VERSION: u32 = 2;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,20 @@ pub enum Line {
     },
     /// A hold was taken; written before its call goes out.
     Hold(HoldLine),
-    /// A hold was settled; written after the ledger said so.
+    /// A hold is about to be settled; written before the ledger is told, since its answer may get lost. It applies unless a
+    /// [`Line::Settle`] says otherwise.
+    Settling {
+        /// The hold.
+        hold: HoldId,
+        /// How it ends.
+        charge: Charge,
+        /// An operator does so: the gateway whose call it was may do so as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_hand: bool,
+        /// When, by the writer's clock.
+        at: Millis,
+    },
+    /// What the ledger said of a settlement, where [`Line::Settling`] does not say it all.
     Settle {
         /// The hold.
         hold: HoldId,

@@ -14,20 +14,24 @@ mod writer;
 pub use read::{Files, OPERATOR};
 pub use sum::{Rebuilt, rebuild};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use self::line::{HoldLine, How, Line, SessionLine};
 use self::writer::Writer;
 use crate::clock::Clock;
-use crate::ledger::{Held, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled, State};
+use crate::ledger::{
+    Charge, Ended, Held, HoldId, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled, State,
+};
 
 /// Records of which the revision written last is remembered.
 const RECORDS_MAX: usize = 100_000;
+/// Settlements without an answer whose lines are not written a second time; `limits.unsettled` bounds how many there are.
+const UNANSWERED_MAX: usize = 1_000_000;
 
 /// How much is kept, and in which pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +50,23 @@ pub struct Journal {
     writer: Writer,
     /// The revision of each record that was written last.
     records: Mutex<HashMap<NodeId, u64>>,
+    /// Settlements that have a line and, so far, no answer: they are sent again.
+    unanswered: Mutex<HashSet<HoldId>>,
 }
 
 impl Journal {
     /// The journal of a gateway: files `journal-000001.jsonl` and so on in its own folder.
     pub fn of_gateway(folder: &Path, writer: &str, keep: Keep) -> io::Result<Journal> {
-        Ok(Journal { writer: Writer::rotating(folder, writer, keep)?, records: Mutex::default() })
+        Ok(Journal::through(Writer::rotating(folder, writer, keep)?))
     }
 
     /// The journal of commands: one file for all of them, made when there is something to write.
     pub fn of_operator(file: &Path) -> Journal {
-        Journal { writer: Writer::shared(file), records: Mutex::default() }
+        Journal::through(Writer::shared(file))
+    }
+
+    fn through(writer: Writer) -> Journal {
+        Journal { writer, records: Mutex::default(), unanswered: Mutex::default() }
     }
 
     /// Writes lines together.
@@ -82,6 +92,10 @@ impl Journal {
         records.insert(id.clone(), revision) != Some(revision)
     }
 
+    fn unanswered(&self) -> MutexGuard<'_, HashSet<HoldId>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget(&self, id: &NodeId) {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
@@ -94,11 +108,42 @@ impl Recorder for Journal {
         self.write(&lines).await
     }
 
-    async fn settled(&self, ends: &[(&HoldRef, Settled)]) {
-        let lines: Vec<Line> = ends.iter().filter_map(|(at, settled)| settle_line(at, *settled)).collect();
-        if let Err(error) = self.write(&lines).await {
-            // The books are right; after a rebuild these holds would be charged in full.
+    async fn settling(&self, ends: &[(&HoldRef, Charge)], by_hand: bool) -> bool {
+        let at = Clock::System.now();
+        let lines: Vec<Line> = {
+            let unanswered = self.unanswered();
+            let fresh = ends.iter().filter(|(end, _)| unanswered.is_empty() || !unanswered.contains(&end.hold));
+            fresh.map(|(end, charge)| Line::Settling { hold: end.hold.clone(), charge: *charge, by_hand, at }).collect()
+        };
+        let written = self.write(&lines).await;
+        if let Err(error) = &written {
+            // After a rebuild these holds would be held until they are settled again, unless the next lines can be written.
             log::warn!("{} settlements have no lines: {error}", lines.len());
+        }
+        written.is_ok() && !by_hand
+    }
+
+    async fn settled(&self, ends: &[Ended<'_>], told: bool) {
+        {
+            let mut unanswered = self.unanswered();
+            if unanswered.len() >= UNANSWERED_MAX {
+                unanswered.clear();
+            }
+            for (end, _, done) in ends {
+                match done {
+                    Err(_) if told => drop(unanswered.insert(end.hold.clone())),
+                    Ok(_) if !unanswered.is_empty() => drop(unanswered.remove(&end.hold)),
+                    _ => {}
+                }
+            }
+        }
+        let surprises = ends.iter().filter_map(|(end, charge, done)| {
+            let settled = done.as_ref().ok()?;
+            (!told || !is_as_announced(*charge, *settled)).then(|| settle_line(end, *settled)).flatten()
+        });
+        let lines: Vec<Line> = surprises.collect();
+        if let Err(error) = self.write(&lines).await {
+            log::warn!("what became of {} settlements has no lines: {error}", lines.len());
         }
     }
 
@@ -135,6 +180,16 @@ fn hold_line(ask: &Reserve, held: &Held) -> HoldLine {
         now: held.now,
         expires_at: held.now.saturating_add(ttl_ms),
         note: ask.note.clone(),
+    }
+}
+
+/// True when [`Line::Settling`] says it all.
+fn is_as_announced(charge: Charge, settled: Settled) -> bool {
+    match settled {
+        // After a full charge a repetition finds as much charged as after an expiry.
+        Settled::Applied { .. } => charge != Charge::Full,
+        Settled::Already { charged } => charge == Charge::Exact(charged),
+        Settled::Corrected { .. } | Settled::Unknown => false,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Files back to lines. Whatever may hide a line that counts is an error, not a default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::line::{Line, VERSION};
+use super::line::{How, Line, VERSION};
 use crate::clock::Millis;
+use crate::ledger::HoldId;
 
 /// The writer of the commands' file, which several processes append to.
 pub const OPERATOR: &str = "operator";
@@ -101,9 +102,9 @@ fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
     let mut text = String::new();
     BufReader::new(file).read_line(&mut text).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
     match serde_json::from_str(&text) {
-        Ok(Line::File { version, writer, number, at }) if version == VERSION => Ok(Some((writer, number, at))),
+        Ok(Line::File { version: 1..=VERSION, writer, number, at }) => Ok(Some((writer, number, at))),
         Ok(Line::File { version, .. }) => {
-            Err(format!("{} has version {version}; this program reads version {VERSION}", path.display()))
+            Err(format!("{} has version {version}; this program reads versions 1 to {VERSION}", path.display()))
         }
         Ok(_) => Ok(None),
         Err(_) if path.file_stem().is_some_and(|stem| stem == OPERATOR) => Ok(None),
@@ -114,22 +115,49 @@ fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
 /// Gives every line of a file to `take`. The last line may be cut short: it was being written when the process ended, so nobody
 /// acted on it. Any other damage is an error.
 pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
+    let shared = path.file_stem().is_some_and(|stem| stem == OPERATOR);
+    each_line(path, |number, text| {
+        match serde_json::from_slice(text) {
+            Ok(line) => take(line),
+            // Half a line of a command: it has said so, and another one may have gone on behind it.
+            Err(_) if !text.ends_with(b"\n") || shared => {}
+            Err(error) => return Err(format!("{}:{number}: {error}", path.display())),
+        }
+        Ok(())
+    })
+}
+
+/// Collects the holds of whose end more than one line may tell: those that an operator settled, and those whose settlement did something
+/// else than was announced. What is damaged is left to [`read`].
+pub fn read_disputed(path: &Path, disputed: &mut HashSet<HoldId>) -> Result<(), String> {
+    each_line(path, |_, text| {
+        // Of all other lines there are many, and no need to read them twice.
+        let may_be = text.starts_with(br#"{"line":"settle","#)
+            || text.starts_with(br#"{"line":"settling","#) && find(text, br#""by_hand":true"#);
+        let line = may_be.then(|| serde_json::from_slice(text));
+        if let Some(Ok(Line::Settle { hold, how: How::Already | How::Corrected, .. } | Line::Settling { hold, .. })) =
+            line
+        {
+            disputed.insert(hold);
+        }
+        Ok(())
+    })
+}
+
+fn find(text: &[u8], what: &[u8]) -> bool {
+    text.windows(what.len()).any(|window| window == what)
+}
+
+fn each_line(path: &Path, mut take: impl FnMut(u64, &[u8]) -> Result<(), String>) -> Result<(), String> {
     let cannot = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
     let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
-    let shared = path.file_stem().is_some_and(|stem| stem == OPERATOR);
     let mut text = Vec::new();
     for number in 1_u64.. {
         text.clear();
         if reader.read_until(b'\n', &mut text).map_err(cannot)? == 0 {
             break;
         }
-        let whole = text.ends_with(b"\n");
-        match serde_json::from_slice(&text) {
-            Ok(line) => take(line),
-            // Half a line of a command: it has said so, and another one may have gone on behind it.
-            Err(_) if !whole || shared => {}
-            Err(error) => return Err(format!("{}:{number}: {error}", path.display())),
-        }
+        take(number, &text)?;
     }
     Ok(())
 }

@@ -1,17 +1,19 @@
 //! Lines to books. Needs no order: what a hold adds to a window follows from where the window started when it was taken.
 //!
-//! Doubt charges: a hold without a settlement stays held, and is charged in full when it is due.
+//! A settlement counts as made from the line that announces it. Doubt charges: a hold without one stays held, and is charged in full
+//! when it is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::line::{HoldLine, How, Line};
-use super::read::{Files, read};
+use super::read::{Files, read, read_disputed};
 use crate::clock::{Calendar, Frame, Millis, WINDOWS, Window};
 use crate::ledger::rules::{self, Counters, SessionBook};
 use crate::ledger::{
-    HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, Node, NodeBooks, NodeId, SessionBooks, SettledBooks, Snapshot,
-    State,
+    Charge, HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, Node, NodeBooks, NodeId, SessionBooks, SettledBooks,
+    Snapshot, State,
 };
 use crate::money::Money;
 
@@ -28,12 +30,30 @@ pub struct Rebuilt {
     pub paused: Vec<(NodeId, Arc<str>)>,
 }
 
-/// A settlement: what it did, the charge, and when.
+/// A settlement: what the ledger said of it, if that has a line; the charge, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End {
-    how: How,
-    charged: Money,
+    how: Option<How>,
+    charge: Charge,
     at: Millis,
+}
+
+impl End {
+    /// What the ledger said stands against what was announced, a correction against everything, and what was applied against a
+    /// repetition. Of two that were announced, the dearer one: doubt charges.
+    fn stands_against(&self, other: &End) -> bool {
+        match self.how.cmp(&other.how) {
+            Ordering::Equal => self.how.is_none() && is_dearer(self.charge, other.charge),
+            order => order.is_gt(),
+        }
+    }
+}
+
+fn is_dearer(charge: Charge, other: Charge) -> bool {
+    match (charge, other) {
+        (Charge::Exact(charge), Charge::Exact(other)) => charge > other,
+        (charge, other) => charge == Charge::Full && other != Charge::Full,
+    }
 }
 
 /// How a hold stands at the time of the books.
@@ -58,6 +78,8 @@ struct Sum<'a> {
     open: HashMap<HoldId, HoldLine>,
     /// Settlements whose hold was not read yet, or that another one may still correct.
     ends: HashMap<HoldId, End>,
+    /// Holds of whose end more than one line may tell, wherever these are.
+    disputed: HashSet<HoldId>,
     records: HashMap<NodeId, (Node, u64)>,
     chains: HashMap<NodeId, Vec<NodeId>>,
     states: HashMap<(NodeId, Arc<str>), (Millis, State)>,
@@ -75,6 +97,7 @@ impl<'a> Sum<'a> {
             now,
             open: HashMap::new(),
             ends: HashMap::new(),
+            disputed: HashSet::new(),
             records: HashMap::new(),
             chains: HashMap::new(),
             states: HashMap::new(),
@@ -97,14 +120,9 @@ impl<'a> Sum<'a> {
                 self.open.entry(id.clone()).or_insert(hold);
                 self.close(&id);
             }
+            Line::Settling { hold, charge, by_hand: _, at } => self.end(hold, End { how: None, charge, at }),
             Line::Settle { hold, how, charged, at } => {
-                let end = End { how, charged, at };
-                let known = self.ends.entry(hold.clone()).or_insert(end);
-                // A correction stands against everything, and what was applied against a repetition.
-                if how > known.how {
-                    *known = end;
-                }
-                self.close(&hold);
+                self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
             }
             Line::Key { revision, key } => self.record(Node::Key(key), revision),
             Line::Team { revision, team } => self.record(Node::Team(team), revision),
@@ -124,10 +142,21 @@ impl<'a> Sum<'a> {
         }
     }
 
+    fn end(&mut self, hold: HoldId, end: End) {
+        let known = self.ends.entry(hold.clone()).or_insert(end);
+        if end.stands_against(known) {
+            *known = end;
+        }
+        self.close(&hold);
+    }
+
     /// Adds up a hold as soon as nothing can change any more, so that only few are in memory.
     fn close(&mut self, id: &HoldId) {
-        let final_end = self.ends.get(id).is_some_and(|end| end.how != How::Already);
-        if final_end && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
+        let is_final = self.ends.get(id).is_some_and(|end| match end.how {
+            None => !self.disputed.contains(id),
+            Some(how) => how != How::Already,
+        });
+        if is_final && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
             self.add_up(id);
         }
     }
@@ -191,6 +220,9 @@ pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuil
     }
     let mut sum = Sum::new(calendar, &frame, now);
     for path in &files.paths {
+        read_disputed(path, &mut sum.disputed)?;
+    }
+    for path in &files.paths {
         read(path, |line| sum.take(line))?;
     }
     sum.find_chains();
@@ -252,12 +284,16 @@ impl Sum<'_> {
 /// How a hold stands: by its settlement, or in doubt.
 fn stands(hold: &HoldLine, end: Option<End>, now: Millis) -> Standing {
     let due = hold.expires_at <= now;
-    match end {
+    let charged = |charge| match charge {
+        Charge::Exact(charged) => charged,
+        Charge::Full => hold.amount,
+    };
+    match end.map(|End { how, charge, at }| (how, charged(charge), at)) {
         // It may have been settled in full, or have expired: the latter can still be corrected.
-        Some(End { how: How::Already, charged, .. }) if charged == hold.amount && due => {
+        Some((Some(How::Already), charged, _)) if charged == hold.amount && due => {
             Standing { state: HoldState::Expired, charged, ended_at: hold.expires_at }
         }
-        Some(End { charged, at, .. }) => Standing { state: HoldState::Settled, charged, ended_at: at },
+        Some((_, charged, at)) => Standing { state: HoldState::Settled, charged, ended_at: at },
         None if due => Standing { state: HoldState::Expired, charged: hold.amount, ended_at: hold.expires_at },
         None => Standing { state: HoldState::Open, charged: Money::ZERO, ended_at: hold.now },
     }

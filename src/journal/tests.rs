@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 
 use super::line::{How, Line};
 use super::*;
 use crate::clock::{Calendar, Clock, Millis, Window};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use crate::ledger::{
-    Charge, Edit, HoldId, Journalled, KeyRecord, KeyView, Ledger, Limits, Policy, SessionAsk, SessionStatus,
-    TeamRecord, Verdict,
+    Carried, Carrier, Charge, Edit, HoldId, Journalled, KeyRecord, KeyView, Ledger, Limits, Policy, SessionAsk,
+    SessionStatus, TeamRecord, Verdict,
 };
 use crate::money::Money;
 use crate::secret::KeyHash;
@@ -45,6 +48,50 @@ fn usd(nano: u64) -> Money {
     Money::from_nano(nano)
 }
 
+/// A connection to the books that may lose settlements, or their answers.
+#[derive(Debug)]
+struct Lossy {
+    books: Ledger,
+    /// So many of the next settlements do not arrive.
+    requests: AtomicUsize,
+    /// So many of the next ones are made, and no answer comes back.
+    answers: AtomicUsize,
+}
+
+impl Lossy {
+    fn to(books: &Ledger) -> Arc<Lossy> {
+        Arc::new(Lossy { books: books.clone(), requests: AtomicUsize::new(0), answers: AtomicUsize::new(0) })
+    }
+
+    fn loses(count: &AtomicUsize) -> bool {
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+#[async_trait]
+impl Carrier for Lossy {
+    fn books(&self) -> &Ledger {
+        &self.books
+    }
+
+    async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        self.books.reserve(ask).await
+    }
+
+    async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+        let lost = || ends.iter().map(|_| Err(LedgerError::Unavailable("lost".into()))).collect();
+        if Lossy::loses(&self.requests) {
+            return lost();
+        }
+        let done = self.books.settle_all(ends).await;
+        if Lossy::loses(&self.answers) { lost() } else { done }
+    }
+
+    async fn pass(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}
+
 /// One ledger behind two gateways, each with a journal of its own.
 struct Load {
     rng: Rng,
@@ -54,6 +101,10 @@ struct Load {
     nodes: Vec<NodeId>,
     hashes: Vec<KeyHash>,
     open: Vec<Arc<HoldRef>>,
+    ended: Vec<Arc<HoldRef>>,
+    lines: Vec<Arc<Lossy>>,
+    /// Settlements without an answer, and whose they are.
+    owed: Vec<(usize, Vec<(Arc<HoldRef>, Charge)>)>,
 }
 
 impl Load {
@@ -62,16 +113,21 @@ impl Load {
         let mut rng = Rng(seed);
         let clock = Clock::manual(Clock::System.now() - rng.below(20_000_000) as Millis);
         let books = memory(&clock);
-        let mut gateways = Vec::new();
+        let (mut gateways, mut lines) = (Vec::new(), Vec::new());
         for writer in ["00000000000000aa", "00000000000000bb"] {
             let folder = state.join(format!("gateway-{writer}"));
             std::fs::create_dir_all(&folder).unwrap();
             let recorder = Arc::new(Journal::of_gateway(&folder, writer, KEEP).unwrap());
-            gateways.push(Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder }));
+            let line = Lossy::to(&books);
+            let behind = Arc::new(Ledger::Carried(Carried(line.clone())));
+            gateways.push(Ledger::Journalled(Journalled { books: behind, recorder }));
+            lines.push(line);
         }
         let recorder = Arc::new(Journal::of_operator(&state.join("operator.jsonl")));
         let operator = Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder });
-        let mut load = Load { rng, clock, books, gateways, nodes: Vec::new(), hashes: Vec::new(), open: Vec::new() };
+        let (nodes, hashes, owed) = (Vec::new(), Vec::new(), Vec::new());
+        let (open, ended) = (Vec::new(), Vec::new());
+        let mut load = Load { rng, clock, books, gateways, nodes, hashes, open, ended, lines, owed };
         load.people(&operator).await;
         load.gateways.push(operator);
         load
@@ -110,14 +166,17 @@ impl Load {
     }
 
     async fn step(&mut self) {
-        let gateway = self.gateways[self.rng.below(2) as usize].clone();
-        match self.rng.below(20) {
+        let at = self.rng.below(2) as usize;
+        let gateway = self.gateways[at].clone();
+        match self.rng.below(22) {
             0..=8 => self.reserve(&gateway).await,
-            9..=15 => self.settle(&gateway).await,
+            9..=15 => self.settle(at).await,
             16 => drop(gateway.sweep(10).await.unwrap()),
             17 => self.clock.set(self.clock.now() + self.rng.below(4_000_000) as Millis),
             18 => self.edit().await,
-            _ => self.session().await,
+            19 => self.session().await,
+            20 => self.release().await,
+            _ => self.settle_owed().await,
         }
     }
 
@@ -144,23 +203,67 @@ impl Load {
         }
     }
 
-    async fn settle(&mut self, gateway: &Ledger) {
+    async fn settle(&mut self, at: usize) {
         if self.open.is_empty() {
             return;
         }
-        let mut ends = Vec::new();
-        for _ in 0..=self.rng.below(3) {
-            let at = self.open[self.rng.below(self.open.len() as u64) as usize].clone();
-            // Now and then more than was held, and now and then a second time.
-            let charge = if self.rng.below(5) == 0 { Charge::Full } else { Charge::Exact(usd(self.rng.below(3_100))) };
-            ends.push((at, charge));
+        // Lost: whoever has it to settle, and nobody else has, will send it again.
+        let fate = self.rng.below(6);
+        let lost = match fate {
+            0 => Some(&self.lines[at].requests),
+            1 => Some(&self.lines[at].answers),
+            _ => None,
+        };
+        let mut ends: Vec<(Arc<HoldRef>, Charge)> = Vec::new();
+        for _ in 0..if lost.is_some() { 1 } else { 1 + self.rng.below(3) } {
+            if self.open.is_empty() {
+                break;
+            }
+            let hold = self.open.swap_remove(self.rng.below(self.open.len() as u64) as usize);
+            // Now and then more than was held.
+            let charge = match self.rng.below(5) {
+                0 if lost.is_none() => Charge::Full,
+                _ => Charge::Exact(usd(self.rng.below(3_100))),
+            };
+            ends.push((hold, charge));
         }
-        for done in gateway.settle_all(&ends).await {
-            done.unwrap();
+        if let Some(lost) = lost {
+            lost.fetch_add(1, Ordering::SeqCst);
+        } else if self.rng.below(2) == 0 && !self.ended.is_empty() {
+            // A second time.
+            let hold = self.ended[self.rng.below(self.ended.len() as u64) as usize].clone();
+            ends.push((hold, Charge::Exact(usd(self.rng.below(3_100)))));
         }
-        if self.rng.below(4) > 0 {
-            self.open.retain(|at| *at != ends[0].0);
+        let is_lost = lost.is_some();
+        let done = self.gateways[at].settle_all(&ends).await;
+        assert!(done.iter().all(|done| done.is_err() == is_lost), "{done:?}");
+        if is_lost {
+            self.owed.push((at, ends));
+        } else {
+            self.ended.extend(ends.into_iter().map(|(hold, _)| hold));
         }
+    }
+
+    /// What has no answer is sent again; it may get none again.
+    async fn settle_owed(&mut self) {
+        for (at, ends) in std::mem::take(&mut self.owed) {
+            let lost = self.rng.below(3) == 0;
+            self.lines[at].answers.fetch_add(usize::from(lost), Ordering::SeqCst);
+            let done = self.gateways[at].settle_all(&ends).await;
+            assert!(done.iter().all(|done| done.is_err() == lost), "{done:?}");
+            if lost {
+                self.owed.push((at, ends));
+            }
+        }
+    }
+
+    /// An operator corrects what expired, or ends what is open.
+    async fn release(&mut self) {
+        let holds = self.books.holds(10).await.unwrap();
+        let Some(hold) = holds.first() else { return };
+        let cost = usd(self.rng.below(hold.amount.nano() + 1));
+        // Whoever else has it to settle finds it ended.
+        self.gateways[2].settle(&hold.at, Charge::Exact(cost)).await.unwrap();
     }
 
     async fn edit(&mut self) {
@@ -208,13 +311,19 @@ impl Load {
 
 #[tokio::test]
 async fn a_random_load_is_rebuilt_to_the_nano_dollar() {
-    for seed in 0..12 {
+    for seed in 0..40 {
         let state = tempfile::tempdir().unwrap();
         let mut load = Load::new(seed, state.path()).await;
         for _ in 0..400 {
             load.step().await;
         }
         load.books.sweep(100_000).await.unwrap();
+        // The journal knows already of what is still to be settled.
+        for (_, ends) in std::mem::take(&mut load.owed) {
+            for done in load.books.settle_all(&ends).await {
+                done.unwrap();
+            }
+        }
         let files = Files::find(&[state.path().to_path_buf()]).unwrap();
         assert_eq!((files.writers, files.complete_since), (2, None));
         assert!(files.paths.len() > 4, "the files rotate");
@@ -245,6 +354,10 @@ fn hold_line(id: &str, amount: u64, now: Millis, session: Option<&str>) -> Line 
     })
 }
 
+fn settling(id: &str, charge: Charge, by_hand: bool, at: Millis) -> Line {
+    Line::Settling { hold: HoldId(id.into()), charge, by_hand, at }
+}
+
 fn settle_of(id: &str, how: How, charged: u64, at: Millis) -> Line {
     Line::Settle { hold: HoldId(id.into()), how, charged: usd(charged), at }
 }
@@ -268,6 +381,8 @@ fn month(rebuilt: &Rebuilt) -> (u64, u64) {
 #[test]
 fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
     let now = Clock::System.now();
+    let exactly = |charge| settling("h", Charge::Exact(usd(charge)), false, now);
+    let by_hand = |charge| settling("h", Charge::Exact(usd(charge)), true, now);
     for (lines, expected) in [
         (vec![hold_line("h", 10, now, None)], (0, 10)),
         (vec![hold_line("h", 10, now - 700_000, None)], (10, 0)),
@@ -290,6 +405,19 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
             (3, 0),
         ),
         (vec![settle_of("h", How::Applied, 4, now)], (0, 0)),
+        // Announced: made, whether or not its answer came back.
+        (vec![hold_line("h", 10, now, None), exactly(4)], (4, 0)),
+        (vec![exactly(4), hold_line("h", 10, now, None)], (4, 0)),
+        (vec![hold_line("h", 10, now - 700_000, None), exactly(4)], (4, 0)),
+        (vec![hold_line("h", 10, now, None), exactly(14)], (14, 0)),
+        (vec![hold_line("h", 10, now, None), settling("h", Charge::Full, false, now)], (10, 0)),
+        // The ledger said otherwise.
+        (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Already, 3, now)], (3, 0)),
+        (vec![settle_of("h", How::Corrected, 3, now), exactly(4), hold_line("h", 10, now, None)], (3, 0)),
+        // An operator's word, and that of the gateway, of which neither got an answer: doubt charges.
+        (vec![hold_line("h", 10, now, None), by_hand(0), exactly(4)], (4, 0)),
+        (vec![exactly(4), hold_line("h", 10, now, None), by_hand(6)], (6, 0)),
+        (vec![by_hand(0), settle_of("h", How::Applied, 0, now), exactly(4), hold_line("h", 10, now, None)], (0, 0)),
     ] {
         // Not across the start of a month.
         let folder = tempfile::tempdir().unwrap();
@@ -312,6 +440,66 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
             assert_eq!(month(&rebuilt), expected, "{lines:?}");
         }
     }
+}
+
+/// The lines of a journal about the ends of holds, as JSON.
+fn ends_in(folder: &Path) -> Vec<String> {
+    let mut ends = Vec::new();
+    for path in Files::find(&[folder.to_path_buf()]).unwrap().paths {
+        let text = std::fs::read_to_string(path).unwrap();
+        ends.extend(text.lines().filter(|line| line.starts_with(r#"{"line":"settl"#)).map(String::from));
+    }
+    ends
+}
+
+#[tokio::test]
+async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_did_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = memory(&Clock::System);
+    let line = Lossy::to(&books);
+    let gateway = Ledger::Journalled(Journalled {
+        books: Arc::new(Ledger::Carried(Carried(line.clone()))),
+        recorder: Arc::new(Journal::of_gateway(folder.path(), "aa", KEEP).unwrap()),
+    });
+    let hold = |id: &str| Arc::new(HoldRef { hold: HoldId(id.into()), chain: vec!["k_1".into()], session: None });
+    let exactly = |charge| Charge::Exact(usd(charge));
+    // Nobody knows these holds: the first settlement leaves a tombstone of nothing, the next one finds it.
+    line.requests.store(3, Ordering::SeqCst);
+    line.answers.store(1, Ordering::SeqCst);
+    for sent in 1..=5 {
+        let done = gateway.settle_all(&[(hold("sent-again"), exactly(0))]).await.remove(0);
+        assert_eq!(done.is_ok(), sent == 5, "{done:?}");
+        assert_eq!(ends_in(folder.path()).len(), 1, "sent {sent} times");
+    }
+    assert!(
+        ends_in(folder.path())[0].starts_with(r#"{"line":"settling","hold":"sent-again","charge":{"exact":0},"at":"#)
+    );
+    // It had been settled at another charge.
+    gateway.settle_all(&[(hold("sent-again"), exactly(7))]).await.remove(0).unwrap();
+    let ends = ends_in(folder.path());
+    assert!(
+        ends[1].contains(r#""charge":{"exact":7}"#) && ends[2].contains(r#""how":"already","charged":0"#),
+        "{ends:?}"
+    );
+    // By hand: what became of it is always told.
+    gateway.settle(&hold("sent-again"), exactly(0)).await.unwrap();
+    let ends = ends_in(folder.path());
+    assert!(ends[3].contains(r#""by_hand":true"#) && ends[4].contains(r#""how":"already","charged":0"#), "{ends:?}");
+    assert_eq!(ends.len(), 5);
+}
+
+#[tokio::test]
+async fn what_could_not_be_announced_is_told_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::of_gateway(folder.path(), "aa", KEEP).unwrap();
+    let at = HoldRef { hold: HoldId("h".into()), chain: vec!["k_1".into()], session: None };
+    let applied = Ok(Settled::Applied { charged: usd(4), held: usd(10) });
+    journal.settled(&[(&at, Charge::Exact(usd(4)), &applied)], true).await;
+    assert!(ends_in(folder.path()).is_empty());
+    journal.settled(&[(&at, Charge::Exact(usd(4)), &applied)], false).await;
+    assert!(ends_in(folder.path())[0].contains(r#""how":"applied","charged":4"#));
+    let full = Journal::of_operator(Path::new("/dev/full"));
+    assert!(!full.settling(&[(&at, Charge::Full)], false).await);
 }
 
 #[test]

@@ -11,13 +11,19 @@ use super::{
 };
 use crate::secret::KeyHash;
 
+/// A hold, how it was to end, and what the ledger said.
+pub type Ended<'a> = (&'a HoldRef, Charge, &'a Result<Settled, LedgerError>);
+
 /// Writes down what happened.
 #[async_trait]
 pub trait Recorder: fmt::Debug + Send + Sync {
     /// Holds were taken. Their calls go out only when this has returned `Ok`: the lines were handed to the system.
     async fn held(&self, holds: &[(&Reserve, &Held)]) -> Result<(), LedgerError>;
-    /// Holds were settled.
-    async fn settled(&self, ends: &[(&HoldRef, Settled)]);
+    /// Holds are about to be settled, by the gateway of their calls or by hand. True when that says it all if all goes well; false
+    /// also when it could not be written down: they are settled all the same.
+    async fn settling(&self, ends: &[(&HoldRef, Charge)], by_hand: bool) -> bool;
+    /// What became of that; `told` is what [`Recorder::settling`] answered.
+    async fn settled(&self, ends: &[Ended<'_>], told: bool);
     /// A key or team is like this under a revision.
     async fn record(&self, node: &Node, revision: u64);
     /// A session of a key was given a state.
@@ -69,21 +75,26 @@ impl Journalled {
         done
     }
 
+    /// By hand: an operator corrects what a call is charged.
     pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        let settled = Box::pin(self.books.settle(at, charge)).await?;
-        self.recorder.settled(&[(at, settled)]).await;
-        Ok(settled)
+        let told = self.recorder.settling(&[(at, charge)], true).await;
+        let done = Box::pin(self.books.settle(at, charge)).await;
+        self.recorder.settled(&[(at, charge, &done)], told).await;
+        done
     }
 
     pub(super) async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
-        if fails_at!("settlement_refused") {
-            return ends.iter().map(|_| Err(LedgerError::Unavailable("a failpoint".into()))).collect();
-        }
-        let done = Box::pin(self.books.settle_all(ends)).await;
+        let sent: Vec<(&HoldRef, Charge)> = ends.iter().map(|(at, charge)| (&**at, *charge)).collect();
+        let told = self.recorder.settling(&sent, false).await;
+        failpoint!("settlement_written");
+        let done = if fails_at!("settlement_refused") {
+            ends.iter().map(|_| Err(LedgerError::Unavailable("a failpoint".into()))).collect()
+        } else {
+            Box::pin(self.books.settle_all(ends)).await
+        };
         failpoint!("settlement_made");
-        let settled: Vec<(&HoldRef, Settled)> =
-            ends.iter().zip(&done).filter_map(|((at, _), settled)| Some((&**at, *settled.as_ref().ok()?))).collect();
-        self.recorder.settled(&settled).await;
+        let ended: Vec<Ended<'_>> = sent.iter().zip(&done).map(|((at, charge), done)| (*at, *charge, done)).collect();
+        self.recorder.settled(&ended, told).await;
         done
     }
 

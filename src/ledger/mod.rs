@@ -16,7 +16,7 @@ mod snapshot;
 
 pub use answers::*;
 pub use carried::{Carried, Carrier};
-pub use journalled::{Journalled, Recorder};
+pub use journalled::{Ended, Journalled, Recorder};
 pub use records::*;
 pub use snapshot::*;
 

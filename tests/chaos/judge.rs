@@ -88,8 +88,6 @@ pub struct Judge {
     ceilings: Mutex<HashMap<(String, String), u64>>,
     /// Odd while the books are lost.
     lost: AtomicU64,
-    /// What was held right after a rebuild and is still, at most: (node, window) to nano-dollars. `None`: no rebuild since the last rest.
-    in_doubt: Mutex<Option<HashMap<(String, String), u64>>>,
     pub mutant: Option<Mutant>,
     pub tally: Mutex<Tally>,
 }
@@ -106,7 +104,6 @@ impl Judge {
             surplus: Mutex::default(),
             ceilings: Mutex::default(),
             lost: AtomicU64::new(0),
-            in_doubt: Mutex::default(),
             mutant,
             tally: Mutex::default(),
         })
@@ -192,14 +189,6 @@ impl Judge {
         if yes != (now % 2 == 1) {
             self.lost.fetch_add(1, SeqCst);
         }
-        if !yes {
-            *self.in_doubt.lock().expect("doubts") = Some(HashMap::new());
-        }
-    }
-
-    /// Everything has come to rest: what a rebuild could not know is known.
-    pub fn rested(&self) {
-        *self.in_doubt.lock().expect("doubts") = None;
     }
 
     /// Looks at an answer: does it leave a doubt, and is it a refusal without a reason?
@@ -283,9 +272,6 @@ impl Judge {
             self.breach(format!("{}: invoice > charged + held: {line:?}", key.name));
         }
         let ceilings = self.ceilings.lock().expect("ceilings").clone();
-        // A settlement that the lost books had, and no journal yet, made room that was taken again: its hold is back until the gateway
-        // that owes the line has settled it once more (docs/LEDGER.md, Rebuild). So much may stand above a limit, and never more than before.
-        let mut in_doubt = self.in_doubt.lock().expect("doubts");
         for level in view["levels"].as_array().into_iter().flatten() {
             for window in level["windows"].as_array().into_iter().flatten() {
                 let (books, name) = (read_window(window), window["window"].as_str().unwrap_or_default());
@@ -295,12 +281,7 @@ impl Judge {
                 }
                 let id = level["id"].as_str().unwrap_or_default();
                 let before = ceilings.get(&(id.to_string(), name.to_string())).copied().unwrap_or(0);
-                let doubt = in_doubt.as_mut().map_or(0, |known| {
-                    let doubt = known.entry((id.to_string(), name.to_string())).or_insert(books.held);
-                    *doubt = books.held.min(*doubt);
-                    *doubt
-                });
-                if books.spent.saturating_add(books.held) > limit.max(before).saturating_add(doubt) {
+                if books.spent.saturating_add(books.held) > limit.max(before) {
                     self.breach(format!("{}: {id} is over its limit: {window}", key.name));
                 }
             }

@@ -473,7 +473,6 @@ impl Town {
                 }
             }
         }
-        self.judge.rested();
         drop(running);
         self.load.resume();
     }

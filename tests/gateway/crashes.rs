@@ -23,7 +23,7 @@ enum Left {
 }
 
 /// In the order of a call's life.
-const POINTS: [(&str, Left); 16] = [
+const POINTS: [(&str, Left); 17] = [
     ("request_parsed", Left::Nothing),
     ("reserve_unsent", Left::Nothing),
     ("hold_taken", Left::Doubt),
@@ -38,6 +38,7 @@ const POINTS: [(&str, Left); 16] = [
     ("call_ended", Left::Doubt),
     ("settlement_queued", Left::Either),
     ("settlement_unsent", Left::Doubt),
+    ("settlement_written", Left::Doubt),
     ("settlement_made", Left::Settled),
     ("settlement_answered", Left::Settled),
 ];

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::lab::Lab;
+use super::lab::{Lab, Redis};
+use crate::support::json::{usd, with};
 use crate::support::*;
 
 /// The books of every key and team, with every window, and of every session.
@@ -133,5 +134,51 @@ async fn gateways_killed_in_the_middle_are_never_undercounted() {
     }
     // What the journals do not know the end of is held, and charged in full when it is due.
     lab.world.assert_books_sound().await;
+    lab.assert_heals(&key).await;
+}
+
+/// The gateway is killed between a settlement and its answer, others take the room that it made, and then the books are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_whose_answer_was_lost_counts_as_made() {
+    let mut lab = Lab::on(Redis::durable().await, |world| world.gateways(2).failpoints()).await;
+    let key = lab.world.key(&["--daily", "1", "--overflow", "refuse"]);
+    let long = with(streamed("tokens=900;rate=20;chunk=1;leave=stop"), serde_json::json!({ "max_tokens": 900 }));
+    let short = with(streamed("tokens=5"), serde_json::json!({ "max_tokens": 900 }));
+    let call = |body: &Value| Request::chat(body).bearer(&key.secret);
+
+    // What such a call holds; from now on there is room for one of them only.
+    let mut live = Conn::open(lab.world.gateways[1].addr).await.stream(&call(&long)).await;
+    live.skip(2).await;
+    let held = lab.world.books(&key).await.held;
+    drop(live);
+    lab.world.settled().await;
+    let limit = lab.world.books(&key).await.spent + held + held / 2;
+    lab.world.cli_ok(&["budget", "set", &key.id, "--daily", &usd(limit)]);
+
+    for (point, open) in [("settlement_written", 0), ("settlement_made", 1)] {
+        lab.world.arm(0, &format!("{point}=kill"));
+        let mut conn = Conn::open(lab.world.gateways[0].addr).await;
+        let answer = within("a call", conn.try_call(&call(&short))).await;
+        assert!(answer.is_none_or(|answer| answer.status == 200), "{point}");
+        lab.world.gateways[0].process.wait(HANG).await;
+        lab.world.arm(0, "");
+        let mut live = None;
+        if open == 1 {
+            // The settlement was made: so another call fits.
+            let mut other = Conn::open(lab.world.gateways[1].addr).await.stream(&call(&long)).await;
+            other.skip(2).await;
+            live = Some(other);
+        }
+        lab.redis.tell("FLUSHALL");
+        let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
+        assert_eq!(report["open"], open, "{point}: {report}");
+        let books = lab.world.books(&key).await;
+        assert!(books.spent + books.held <= limit, "{point}: {books:?} above {limit}");
+        drop(live);
+        lab.world.restart_gateway(0).await;
+        lab.world.settled().await;
+        lab.world.assert_books_sound().await;
+    }
+    lab.world.cli_ok(&["budget", "set", &key.id, "--daily", "1"]);
     lab.assert_heals(&key).await;
 }
