@@ -92,6 +92,8 @@ impl Carrier for Lossy {
     }
 }
 
+type Ends = Vec<(Arc<HoldRef>, Charge)>;
+
 /// One ledger behind two gateways, each with a journal of its own.
 struct Load {
     rng: Rng,
@@ -104,7 +106,7 @@ struct Load {
     ended: Vec<Arc<HoldRef>>,
     lines: Vec<Arc<Lossy>>,
     /// Settlements without an answer, and whose they are.
-    owed: Vec<(usize, Vec<(Arc<HoldRef>, Charge)>)>,
+    owed: Vec<(usize, Ends)>,
 }
 
 impl Load {
@@ -214,7 +216,7 @@ impl Load {
             1 => Some(&self.lines[at].answers),
             _ => None,
         };
-        let mut ends: Vec<(Arc<HoldRef>, Charge)> = Vec::new();
+        let mut ends = Ends::new();
         for _ in 0..if lost.is_some() { 1 } else { 1 + self.rng.below(3) } {
             if self.open.is_empty() {
                 break;

@@ -213,6 +213,16 @@ pub struct Outgoing<'a> {
     pub options: &'a Options,
 }
 
+#[cfg(test)]
+impl Outgoing<'static> {
+    /// A request of no body and no headers, for tests of who adds which headers.
+    pub(crate) fn bare() -> Self {
+        static OPTIONS: LazyLock<Options> = LazyLock::new(Options::default);
+        let headers = no_headers();
+        Outgoing { method: &Method::POST, authority: "h", path_and_query: "/", headers, body: b"", options: &OPTIONS }
+    }
+}
+
 /// A refusal or failure to be said in the provider's own shape.
 #[derive(Clone, Debug)]
 pub struct ErrorAnswer<'a> {

@@ -285,10 +285,11 @@ fn stands(hold: &HoldRef, words: &HashMap<String, Word>) -> Result<Standing, Led
     let mut standing = Standing::Good;
     for key in chain_keys(&tree, &hold.chain, hold.session.as_deref()) {
         match words.get(&key) {
-            None => return Ok(Standing::Unknown),
             Some(Word::Stopped(state)) => return Ok(Standing::Stopped(*state)),
             Some(Word::Over) => standing = Standing::OverLimit,
-            Some(Word::Good) => {}
+            // What one part does not say hides nothing that another one says.
+            None if standing == Standing::Good => standing = Standing::Unknown,
+            None | Some(Word::Good) => {}
         }
     }
     Ok(standing)
@@ -335,5 +336,29 @@ impl Asked {
             calls.push(StandingCall { root: tree.clone(), nodes: with_root(&[]), sessions: Vec::new() });
         }
         calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::HoldId;
+
+    #[test]
+    fn a_part_that_does_not_answer_hides_no_stop() {
+        let hold =
+            HoldRef { hold: HoldId("h".into()), chain: vec!["k_1".into(), "t_1".into()], session: Some("s".into()) };
+        let tree = tree_of(&hold.chain).unwrap();
+        let session = tree.session(&"k_1".into(), "s");
+        let [key, team] = ["k_1", "t_1"].map(|id| tree.node(&id.into()));
+        let standing = |words: &[(&String, Word)]| {
+            stands(&hold, &words.iter().map(|(key, word)| ((*key).clone(), *word)).collect()).unwrap()
+        };
+        assert_eq!(standing(&[(&key, Word::Good), (&team, Word::Good), (&session, Word::Good)]), Standing::Good);
+        assert_eq!(standing(&[(&key, Word::Good), (&team, Word::Good)]), Standing::Unknown);
+        assert_eq!(standing(&[(&team, Word::Stopped(State::Killed))]), Standing::Stopped(State::Killed));
+        assert_eq!(standing(&[(&session, Word::Stopped(State::Paused))]), Standing::Stopped(State::Paused));
+        assert_eq!(standing(&[(&session, Word::Over)]), Standing::OverLimit);
+        assert_eq!(standing(&[(&key, Word::Over), (&team, Word::Good)]), Standing::OverLimit);
     }
 }

@@ -114,15 +114,7 @@ fn errors_are_said_in_anthropics_shape() {
 
 #[test]
 fn facts_of_the_provider() {
-    let (method, options) = (Method::POST, Options::default());
-    let outgoing = Outgoing {
-        method: &method,
-        authority: "h",
-        path_and_query: "/v1",
-        headers: crate::provider::no_headers(),
-        body: b"",
-        options: &options,
-    };
+    let outgoing = Outgoing::bare();
     let headers = |key: &str| Anthropic.authorize(&outgoing, &Secret::new(key)).unwrap();
     assert_eq!(headers("sk-ant-api03-x"), [("x-api-key", "sk-ant-api03-x".to_string())]);
     assert_eq!(headers("sk-ant-oat01-x"), [("authorization", "Bearer sk-ant-oat01-x".to_string())]);

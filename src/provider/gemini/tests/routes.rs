@@ -260,14 +260,7 @@ fn headers_that_change_the_call_are_dropped() {
         assert!(Gemini.dropped_headers().contains(&name));
     }
     let key = Secret::new("AIza-test");
-    let outgoing = Outgoing {
-        method: &Method::POST,
-        authority: "h",
-        path_and_query: "/",
-        headers: crate::provider::no_headers(),
-        body: b"",
-        options: &Options::default(),
-    };
+    let outgoing = Outgoing::bare();
     assert_eq!(Gemini.authorize(&outgoing, &key).unwrap(), [("x-goog-api-key", "AIza-test".to_string())]);
     assert_eq!(Gemini.name(), crate::provider::find("gemini", "gemini").unwrap().name());
 }

@@ -285,15 +285,7 @@ fn f1_the_model_of_an_answer_is_looked_up_in_its_own_zone() {
 
 #[test]
 fn keys_go_where_azure_reads_them() {
-    let (method, options) = (Method::POST, Options::default());
-    let outgoing = Outgoing {
-        method: &method,
-        authority: "h",
-        path_and_query: "/",
-        headers: crate::provider::no_headers(),
-        body: b"",
-        options: &options,
-    };
+    let outgoing = Outgoing::bare();
     assert_eq!(Azure.authorize(&outgoing, &Secret::new("0123abc")).unwrap(), [("api-key", "0123abc".to_string())]);
     let token = "eyJ0eXAi.eyJhdWQi.c2ln";
     assert_eq!(

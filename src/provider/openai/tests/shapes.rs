@@ -129,15 +129,7 @@ fn errors_are_said_in_openais_shape() {
 
 #[test]
 fn facts() {
-    let (method, options) = (Method::POST, Options::default());
-    let outgoing = Outgoing {
-        method: &method,
-        authority: "h",
-        path_and_query: "/v1",
-        headers: crate::provider::no_headers(),
-        body: b"",
-        options: &options,
-    };
+    let outgoing = Outgoing::bare();
     let headers = OpenAi.authorize(&outgoing, &Secret::new("sk-x")).unwrap();
     assert_eq!(headers, [("authorization", "Bearer sk-x".to_string())]);
     assert!(OpenAi.unbilled_status(429) && OpenAi.unbilled_status(400));
