@@ -171,8 +171,10 @@ fn least_hold(call: &Call, overflow: Overflow, input: u64) -> Money {
 
 /// The most input by the provider's own count; `None` where it says nothing. A client that leaves meanwhile ends the call.
 async fn counted(around: &mut impl Around, counter: &Counter<'_>, ask: &CountAsk) -> Result<Option<u64>, Denied> {
+    // Apart: it is rare and 10 KB large, and every call would carry the room for it.
+    let input = Box::pin(counter.input(ask));
     tokio::select! {
-        input = counter.input(ask) => Ok(input),
+        input = input => Ok(input),
         gone = around.left() => Err(Denied::Gone(gone)),
     }
 }
