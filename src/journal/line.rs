@@ -30,20 +30,17 @@ pub enum Line {
     },
     /// A hold was taken; written before its call goes out.
     Hold(HoldLine),
-    /// A hold is about to be settled; written before the ledger is told, since its answer may get lost. It applies unless a
-    /// [`Line::Settle`] says otherwise.
+    /// The gateway is about to settle the hold of a call that has ended; written before the ledger is told, since its answer may get lost. It
+    /// applies unless a [`Line::Settle`] says otherwise.
     Settling {
         /// The hold.
         hold: HoldId,
         /// How it ends.
         charge: Charge,
-        /// An operator does so: the gateway whose call it was may do so as well.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        by_hand: bool,
         /// When, by the writer's clock.
         at: Millis,
     },
-    /// What the ledger said of a settlement, where [`Line::Settling`] does not say it all.
+    /// What the ledger said of a settlement, where [`Line::Settling`] does not say it all, or an operator made it.
     Settle {
         /// The hold.
         hold: HoldId,

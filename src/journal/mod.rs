@@ -13,6 +13,7 @@ mod writer;
 
 pub use read::{Files, OPERATOR};
 pub use sum::{Rebuilt, rebuild};
+pub use writer::PATIENCE;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -30,8 +31,6 @@ use crate::ledger::{
 
 /// Records of which the revision written last is remembered.
 const RECORDS_MAX: usize = 100_000;
-/// Settlements without an answer whose lines are not written a second time; `limits.unsettled` bounds how many there are.
-const UNANSWERED_MAX: usize = 1_000_000;
 
 /// How much is kept, and in which pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub struct Journal {
     writer: Writer,
     /// The revision of each record that was written last.
     records: Mutex<HashMap<NodeId, u64>>,
-    /// Settlements that have a line and, so far, no answer: they are sent again.
+    /// Settlements that have a line and, so far, no answer: they are sent again. As many at most as wait for the ledger (`limits.unsettled`).
     unanswered: Mutex<HashSet<HoldId>>,
 }
 
@@ -108,27 +107,24 @@ impl Recorder for Journal {
         self.write(&lines).await
     }
 
-    async fn settling(&self, ends: &[(&HoldRef, Charge)], by_hand: bool) -> bool {
+    async fn settling(&self, ends: &[(&HoldRef, Charge)]) -> bool {
         let at = Clock::System.now();
         let lines: Vec<Line> = {
             let unanswered = self.unanswered();
             let fresh = ends.iter().filter(|(end, _)| unanswered.is_empty() || !unanswered.contains(&end.hold));
-            fresh.map(|(end, charge)| Line::Settling { hold: end.hold.clone(), charge: *charge, by_hand, at }).collect()
+            fresh.map(|(end, charge)| Line::Settling { hold: end.hold.clone(), charge: *charge, at }).collect()
         };
         let written = self.write(&lines).await;
         if let Err(error) = &written {
             // After a rebuild these holds would be held until they are settled again, unless the next lines can be written.
             log::warn!("{} settlements have no lines: {error}", lines.len());
         }
-        written.is_ok() && !by_hand
+        written.is_ok()
     }
 
     async fn settled(&self, ends: &[Ended<'_>], told: bool) {
         {
             let mut unanswered = self.unanswered();
-            if unanswered.len() >= UNANSWERED_MAX {
-                unanswered.clear();
-            }
             for (end, _, done) in ends {
                 match done {
                     Err(_) if told => drop(unanswered.insert(end.hold.clone())),

@@ -127,25 +127,22 @@ pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
     })
 }
 
-/// Collects the holds of whose end more than one line may tell: those that an operator settled, and those whose settlement did something
-/// else than was announced. What is damaged is left to [`read`].
+/// Collects the holds of whose end more than one line may tell. What is damaged is left to [`read`].
 pub fn read_disputed(path: &Path, disputed: &mut HashSet<HoldId>) -> Result<(), String> {
-    each_line(path, |_, text| {
+    let mut has_announcements = true;
+    each_line(path, |number, text| {
+        if number == 1 {
+            has_announcements = !matches!(serde_json::from_slice(text), Ok(Line::File { version: 1, .. }));
+        }
         // Of all other lines there are many, and no need to read them twice.
-        let may_be = text.starts_with(br#"{"line":"settle","#)
-            || text.starts_with(br#"{"line":"settling","#) && find(text, br#""by_hand":true"#);
-        let line = may_be.then(|| serde_json::from_slice(text));
-        if let Some(Ok(Line::Settle { hold, how: How::Already | How::Corrected, .. } | Line::Settling { hold, .. })) =
-            line
+        if text.starts_with(br#"{"line":"settle","#)
+            && let Ok(Line::Settle { hold, how, .. }) = serde_json::from_slice(text)
+            && (has_announcements || how != How::Applied)
         {
             disputed.insert(hold);
         }
         Ok(())
     })
-}
-
-fn find(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
 }
 
 fn each_line(path: &Path, mut take: impl FnMut(u64, &[u8]) -> Result<(), String>) -> Result<(), String> {

@@ -42,9 +42,20 @@ impl End {
     /// What the ledger said stands against what was announced, a correction against everything, and what was applied against a
     /// repetition. Of two that were announced, the dearer one: doubt charges.
     fn stands_against(&self, other: &End) -> bool {
-        match self.how.cmp(&other.how) {
+        match self.rank().cmp(&other.rank()) {
             Ordering::Equal => self.how.is_none() && is_dearer(self.charge, other.charge),
             order => order.is_gt(),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self.how {
+            // Books that did not know the hold say so too, the second time: it leaves the charge that was announced.
+            Some(How::Already) if self.charge == Charge::Exact(Money::ZERO) => 0,
+            None => 1,
+            Some(How::Already) => 2,
+            Some(How::Applied) => 3,
+            Some(How::Corrected) => 4,
         }
     }
 }
@@ -120,7 +131,7 @@ impl<'a> Sum<'a> {
                 self.open.entry(id.clone()).or_insert(hold);
                 self.close(&id);
             }
-            Line::Settling { hold, charge, by_hand: _, at } => self.end(hold, End { how: None, charge, at }),
+            Line::Settling { hold, charge, at } => self.end(hold, End { how: None, charge, at }),
             Line::Settle { hold, how, charged, at } => {
                 self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
             }
@@ -395,5 +406,31 @@ impl Rebuilt {
         self.without_record.sort();
         self.paused.sort();
         self.books.nodes.sort_by(|a, b| (a.chain.len(), &a.chain).cmp(&(b.chain.len(), &b.chain)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn holds_that_have_ended_take_no_memory() {
+        let (calendar, now) = (Calendar::utc(), Clock::System.now());
+        let frame = calendar.frame(now).unwrap();
+        let mut sum = Sum::new(&calendar, &frame, now);
+        let later = HoldId("later".into());
+        sum.disputed.insert(later.clone());
+        for nth in 0..1000 {
+            let hold = if nth == 500 { later.clone() } else { HoldId(format!("h{nth}").into()) };
+            let (amount, chain) = (Money::from_nano(10), vec!["k_1".into()]);
+            let (expires_at, note) = (now + 1_000, String::new());
+            let line = HoldLine { hold: hold.clone(), chain, session: None, amount, now, expires_at, note };
+            sum.take(Line::Hold(line));
+            sum.take(Line::Settling { hold, charge: Charge::Exact(Money::from_nano(4)), at: now });
+        }
+        assert_eq!((sum.open.len(), sum.ends.len(), sum.rebuilt.holds), (1, 1, 999));
+        sum.take(Line::Settle { hold: later, how: How::Corrected, charged: Money::ZERO, at: now });
+        assert_eq!((sum.open.len(), sum.ends.len(), sum.rebuilt.holds), (0, 0, 1000));
     }
 }

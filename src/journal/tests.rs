@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
-use super::line::{How, Line};
+use super::line::{How, Line, VERSION};
 use super::*;
 use crate::clock::{Calendar, Clock, Millis, Window};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
@@ -103,7 +103,7 @@ struct Load {
     nodes: Vec<NodeId>,
     hashes: Vec<KeyHash>,
     open: Vec<Arc<HoldRef>>,
-    ended: Vec<Arc<HoldRef>>,
+    ended: Ends,
     lines: Vec<Arc<Lossy>>,
     /// Settlements without an answer, and whose they are.
     owed: Vec<(usize, Ends)>,
@@ -128,7 +128,7 @@ impl Load {
         let recorder = Arc::new(Journal::of_operator(&state.join("operator.jsonl")));
         let operator = Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder });
         let (nodes, hashes, owed) = (Vec::new(), Vec::new(), Vec::new());
-        let (open, ended) = (Vec::new(), Vec::new());
+        let (open, ended) = (Vec::new(), Ends::new());
         let mut load = Load { rng, clock, books, gateways, nodes, hashes, open, ended, lines, owed };
         load.people(&operator).await;
         load.gateways.push(operator);
@@ -232,9 +232,8 @@ impl Load {
         if let Some(lost) = lost {
             lost.fetch_add(1, Ordering::SeqCst);
         } else if self.rng.below(2) == 0 && !self.ended.is_empty() {
-            // A second time.
-            let hold = self.ended[self.rng.below(self.ended.len() as u64) as usize].clone();
-            ends.push((hold, Charge::Exact(usd(self.rng.below(3_100)))));
+            // A second time, as from a spool that still had it.
+            ends.push(self.ended[self.rng.below(self.ended.len() as u64) as usize].clone());
         }
         let is_lost = lost.is_some();
         let done = self.gateways[at].settle_all(&ends).await;
@@ -242,7 +241,7 @@ impl Load {
         if is_lost {
             self.owed.push((at, ends));
         } else {
-            self.ended.extend(ends.into_iter().map(|(hold, _)| hold));
+            self.ended.extend(ends);
         }
     }
 
@@ -264,8 +263,15 @@ impl Load {
         let holds = self.books.holds(10).await.unwrap();
         let Some(hold) = holds.first() else { return };
         let cost = usd(self.rng.below(hold.amount.nano() + 1));
-        // Whoever else has it to settle finds it ended.
-        self.gateways[2].settle(&hold.at, Charge::Exact(cost)).await.unwrap();
+        let at = self.rng.below(3) as usize;
+        if at < 2 && self.rng.below(3) == 0 {
+            // The ledger refuses it: nothing was done, and nothing is written.
+            self.lines[at].requests.fetch_add(1, Ordering::SeqCst);
+            self.gateways[at].settle(&hold.at, Charge::Exact(cost)).await.unwrap_err();
+            return;
+        }
+        // By a command, or through a gateway's admin listener; whoever else has it to settle finds it ended.
+        self.gateways[at].settle(&hold.at, Charge::Exact(cost)).await.unwrap();
     }
 
     async fn edit(&mut self) {
@@ -356,8 +362,8 @@ fn hold_line(id: &str, amount: u64, now: Millis, session: Option<&str>) -> Line 
     })
 }
 
-fn settling(id: &str, charge: Charge, by_hand: bool, at: Millis) -> Line {
-    Line::Settling { hold: HoldId(id.into()), charge, by_hand, at }
+fn settling(id: &str, charge: Charge, at: Millis) -> Line {
+    Line::Settling { hold: HoldId(id.into()), charge, at }
 }
 
 fn settle_of(id: &str, how: How, charged: u64, at: Millis) -> Line {
@@ -367,7 +373,7 @@ fn settle_of(id: &str, how: How, charged: u64, at: Millis) -> Line {
 fn file(folder: &Path, writer: &str, number: u64, at: Millis, lines: &[Line]) -> PathBuf {
     let path = folder.join(format!("journal-{number:06}.jsonl"));
     let mut text = String::new();
-    for line in [&[Line::File { version: 1, writer: writer.into(), number, at }], lines].concat() {
+    for line in [&[Line::File { version: VERSION, writer: writer.into(), number, at }], lines].concat() {
         text += &(serde_json::to_string(&line).unwrap() + "\n");
     }
     std::fs::write(&path, text).unwrap();
@@ -383,8 +389,7 @@ fn month(rebuilt: &Rebuilt) -> (u64, u64) {
 #[test]
 fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
     let now = Clock::System.now();
-    let exactly = |charge| settling("h", Charge::Exact(usd(charge)), false, now);
-    let by_hand = |charge| settling("h", Charge::Exact(usd(charge)), true, now);
+    let exactly = |charge| settling("h", Charge::Exact(usd(charge)), now);
     for (lines, expected) in [
         (vec![hold_line("h", 10, now, None)], (0, 10)),
         (vec![hold_line("h", 10, now - 700_000, None)], (10, 0)),
@@ -412,14 +417,17 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
         (vec![exactly(4), hold_line("h", 10, now, None)], (4, 0)),
         (vec![hold_line("h", 10, now - 700_000, None), exactly(4)], (4, 0)),
         (vec![hold_line("h", 10, now, None), exactly(14)], (14, 0)),
-        (vec![hold_line("h", 10, now, None), settling("h", Charge::Full, false, now)], (10, 0)),
+        (vec![hold_line("h", 10, now, None), settling("h", Charge::Full, now)], (10, 0)),
         // The ledger said otherwise.
         (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Already, 3, now)], (3, 0)),
         (vec![settle_of("h", How::Corrected, 3, now), exactly(4), hold_line("h", 10, now, None)], (3, 0)),
-        // An operator's word, and that of the gateway, of which neither got an answer: doubt charges.
-        (vec![hold_line("h", 10, now, None), by_hand(0), exactly(4)], (4, 0)),
-        (vec![exactly(4), hold_line("h", 10, now, None), by_hand(6)], (6, 0)),
-        (vec![by_hand(0), settle_of("h", How::Applied, 0, now), exactly(4), hold_line("h", 10, now, None)], (0, 0)),
+        // An operator was first.
+        (vec![exactly(4), settle_of("h", How::Applied, 0, now), hold_line("h", 10, now, None)], (0, 0)),
+        (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Applied, 6, now)], (6, 0)),
+        // The books did not know the hold, and said so twice.
+        (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Already, 0, now)], (4, 0)),
+        (vec![settle_of("h", How::Already, 0, now), exactly(4), hold_line("h", 10, now, None)], (4, 0)),
+        (vec![hold_line("h", 10, now, None), exactly(4), exactly(6), settle_of("h", How::Already, 0, now)], (6, 0)),
     ] {
         // Not across the start of a month.
         let folder = tempfile::tempdir().unwrap();
@@ -483,11 +491,13 @@ async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_d
         ends[1].contains(r#""charge":{"exact":7}"#) && ends[2].contains(r#""how":"already","charged":0"#),
         "{ends:?}"
     );
-    // By hand: what became of it is always told.
+    // By an operator: what became of it is told, and nothing before.
+    line.requests.store(1, Ordering::SeqCst);
+    gateway.settle(&hold("sent-again"), exactly(0)).await.unwrap_err();
+    assert_eq!(ends_in(folder.path()).len(), 3);
     gateway.settle(&hold("sent-again"), exactly(0)).await.unwrap();
     let ends = ends_in(folder.path());
-    assert!(ends[3].contains(r#""by_hand":true"#) && ends[4].contains(r#""how":"already","charged":0"#), "{ends:?}");
-    assert_eq!(ends.len(), 5);
+    assert!(ends[3].contains(r#""how":"already","charged":0"#) && ends.len() == 4, "{ends:?}");
 }
 
 #[tokio::test]
@@ -501,7 +511,7 @@ async fn what_could_not_be_announced_is_told_afterwards() {
     journal.settled(&[(&at, Charge::Exact(usd(4)), &applied)], false).await;
     assert!(ends_in(folder.path())[0].contains(r#""how":"applied","charged":4"#));
     let full = Journal::of_operator(Path::new("/dev/full"));
-    assert!(!full.settling(&[(&at, Charge::Full)], false).await);
+    assert!(!full.settling(&[(&at, Charge::Full)]).await);
 }
 
 #[test]
@@ -519,6 +529,22 @@ fn a_missing_file_a_doubled_one_and_a_late_beginning_are_refused() {
     assert!(Files::find(&[]).unwrap_err().contains("there is no journal"));
     let late = Files::find(&paths[1..]).unwrap();
     assert!(rebuild(&late, &Calendar::utc(), now).unwrap_err().contains("start of the month"));
+}
+
+#[test]
+fn files_of_version_1_are_read_and_later_ones_than_ours_are_not() {
+    let now = Clock::System.now();
+    let folder = tempfile::tempdir().unwrap();
+    let lines = [hold_line("h", 10, now, None), settle_of("h", How::Applied, 4, now)];
+    let path = file(folder.path(), "aa", 1, now, &lines);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |version: u32| {
+        std::fs::write(&path, text.replace("\"version\":2", &format!("\"version\":{version}"))).unwrap();
+        Files::find(&[folder.path().to_path_buf()])
+    };
+    let rebuilt = rebuild(&with(1).unwrap(), &Calendar::utc(), now).unwrap();
+    assert_eq!(month(&rebuilt), (4, 0));
+    assert!(with(3).unwrap_err().contains("has version 3; this program reads versions 1 to 2"));
 }
 
 #[test]

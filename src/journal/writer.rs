@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 64;
 /// Bytes written at once.
 const BATCH_BYTES: usize = 256 * 1024;
 /// The longest that a line may be on its way to the file.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a full queue is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(1);
 /// How long what was written may be in the system's memory only.

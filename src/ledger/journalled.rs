@@ -19,10 +19,9 @@ pub type Ended<'a> = (&'a HoldRef, Charge, &'a Result<Settled, LedgerError>);
 pub trait Recorder: fmt::Debug + Send + Sync {
     /// Holds were taken. Their calls go out only when this has returned `Ok`: the lines were handed to the system.
     async fn held(&self, holds: &[(&Reserve, &Held)]) -> Result<(), LedgerError>;
-    /// Holds are about to be settled, by the gateway of their calls or by hand. True when that says it all if all goes well; false
-    /// also when it could not be written down: they are settled all the same.
-    async fn settling(&self, ends: &[(&HoldRef, Charge)], by_hand: bool) -> bool;
-    /// What became of that; `told` is what [`Recorder::settling`] answered.
+    /// Calls have ended, and their holds are about to be settled. False when that could not be written down; they are settled all the same.
+    async fn settling(&self, ends: &[(&HoldRef, Charge)]) -> bool;
+    /// What became of that; `told` is what [`Recorder::settling`] answered, false where nobody asked it.
     async fn settled(&self, ends: &[Ended<'_>], told: bool);
     /// A key or team is like this under a revision.
     async fn record(&self, node: &Node, revision: u64);
@@ -75,17 +74,16 @@ impl Journalled {
         done
     }
 
-    /// By hand: an operator corrects what a call is charged.
+    /// An operator's word, which a refusal of the ledger makes void: so nothing is written before.
     pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        let told = self.recorder.settling(&[(at, charge)], true).await;
         let done = Box::pin(self.books.settle(at, charge)).await;
-        self.recorder.settled(&[(at, charge, &done)], told).await;
+        self.recorder.settled(&[(at, charge, &done)], false).await;
         done
     }
 
     pub(super) async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
         let sent: Vec<(&HoldRef, Charge)> = ends.iter().map(|(at, charge)| (&**at, *charge)).collect();
-        let told = self.recorder.settling(&sent, false).await;
+        let told = self.recorder.settling(&sent).await;
         failpoint!("settlement_written");
         let done = if fails_at!("settlement_refused") {
             ends.iter().map(|_| Err(LedgerError::Unavailable("a failpoint".into()))).collect()

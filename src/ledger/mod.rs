@@ -21,6 +21,7 @@ pub use records::*;
 pub use snapshot::*;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::money::Money;
@@ -200,7 +201,13 @@ impl Ledger {
         unwritten!(self, engine => engine.accept().await)
     }
 
-    /// Writes whole books in the place of lost ones, and accepts them.
+    /// Stops every gateway on every tree, those of `roots` among them, until somebody restores or accepts the books. Returns how long what was
+    /// on its way by then may still take to arrive; zero where nobody else can be at work.
+    pub async fn halt(&self, roots: &[NodeId]) -> Result<Duration, LedgerError> {
+        unwritten!(self, engine => engine.halt(roots).await)
+    }
+
+    /// Writes whole books in the place of lost ones, and accepts them. Nobody may be at work: see [`Ledger::halt`].
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
         unwritten!(self, engine => engine.restore(snapshot).await)
     }

@@ -78,7 +78,7 @@ impl Town {
         let (cli, hurried) = (world.dir.path().join("cli.yaml"), format!("ledger_ms: {LEDGER_MS}"));
         let text = std::fs::read_to_string(&cli).expect("a config");
         assert!(text.contains(&hurried), "{text}");
-        std::fs::write(&cli, text.replace(&hurried, "ledger_ms: 10000")).expect("written");
+        std::fs::write(&cli, text.replace(&hurried, "ledger_ms: 3000")).expect("written");
         world.cli_ok(&["teams", "create", "--name", "crew", "--parent", "org", "--monthly", "4000"]);
         let probe = world.key(&["--monthly", "900"]);
         let (mut ledger, mut upstream) = (Vec::new(), Vec::new());

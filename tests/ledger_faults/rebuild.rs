@@ -1,5 +1,8 @@
 //! `loopers ledger rebuild`: a random load, everything gone, everything back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
 use serde_json::Value;
 
 use super::lab::{Lab, Redis};
@@ -172,8 +175,9 @@ async fn a_settlement_whose_answer_was_lost_counts_as_made() {
         lab.redis.tell("FLUSHALL");
         let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
         assert_eq!(report["open"], open, "{point}: {report}");
-        let books = lab.world.books(&key).await;
+        let (books, invoice) = (lab.world.books(&key).await, lab.world.invoice().await.nano);
         assert!(books.spent + books.held <= limit, "{point}: {books:?} above {limit}");
+        assert!(invoice <= books.spent + books.held, "{point}: {books:?} below {invoice}");
         drop(live);
         lab.world.restart_gateway(0).await;
         lab.world.settled().await;
@@ -181,4 +185,47 @@ async fn a_settlement_whose_answer_was_lost_counts_as_made() {
     }
     lab.world.cli_ok(&["budget", "set", &key.id, "--daily", "1"]);
     lab.assert_heals(&key).await;
+}
+
+/// The books were fine, or lost without anybody knowing: gateways take calls and settle them while they are made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_amid_running_calls_loses_none_of_them() {
+    let lab = Lab::new(2).await;
+    let key = lab.world.key(&["--daily", "1"]);
+    let ends = Arc::new(AtomicBool::new(false));
+    let (ok, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for nth in 0..12 {
+        let (addr, secret) = (lab.world.gateways[nth % 2].addr, key.secret.clone());
+        let (ends, ok, refused) = (ends.clone(), ok.clone(), refused.clone());
+        tasks.push(tokio::spawn(async move {
+            let script = ["tokens=5", "tokens=20;rate=100", "tokens=40;rate=60"][nth % 3];
+            while !ends.load(SeqCst) {
+                let mut conn = Conn::open(addr).await;
+                let answer = within("a call", conn.call(&Request::chat(&ask(script)).bearer(&secret))).await;
+                match answer.status {
+                    200 => drop(ok.fetch_add(1, SeqCst)),
+                    503 => drop(refused.fetch_add(1, SeqCst)),
+                    status => panic!("{status}: {}", answer.text()),
+                }
+            }
+        }));
+    }
+    let more = async |least: u64| {
+        let from = ok.load(SeqCst);
+        until("calls go out", async || ok.load(SeqCst) >= from + least).await;
+    };
+    for _ in 0..3 {
+        more(100).await;
+        let report = lab.world.cli_json(&["ledger", "rebuild", "--from", &lab.state()]);
+        assert!(report["holds"].as_u64().is_some_and(|holds| holds >= 100), "{report}");
+    }
+    more(100).await;
+    ends.store(true, SeqCst);
+    for task in tasks {
+        task.await.expect("a client");
+    }
+    assert!(refused.load(SeqCst) > 0, "nobody was stopped meanwhile");
+    lab.world.settled().await;
+    lab.world.assert_books_exact().await;
 }

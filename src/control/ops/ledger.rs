@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::OpError;
 use crate::clock::{Calendar, rfc3339};
-use crate::journal::{self, Files};
-use crate::ledger::{BooksStatus, Ledger, Node};
+use crate::journal::{self, Files, Rebuilt};
+use crate::ledger::{BooksStatus, Ledger, Node, NodeId};
 
 /// What can be said of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,10 +82,22 @@ async fn view(ledger: &Ledger, books: BooksStatus) -> Result<LedgerView, OpError
 
 /// Makes whole books of journals, and writes them in the place of those that the ledger has.
 pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBuf]) -> Result<RebuildView, OpError> {
-    let files = Files::find(from).map_err(OpError::invalid)?;
-    let now = ledger.time().await?;
-    let rebuilt = journal::rebuild(&files, calendar, now).map_err(OpError::conflict)?;
-    ledger.engine().restore(&rebuilt.books).await?;
+    let engine = ledger.engine();
+    // Journals that make no books stop nobody.
+    let (_, before) = read(engine, calendar, from).await?;
+    let roots: Vec<NodeId> = before.books.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
+    let quiet_after = engine.halt(&roots).await?;
+    if !quiet_after.is_zero() {
+        // What was taken before has its line by then, or its call does not go out.
+        tokio::time::sleep(quiet_after + journal::PATIENCE).await;
+    }
+    let blocked = |error: OpError| {
+        error.hint(
+            "the books stay blocked: run the rebuild again, or `loopers ledger accept` to go on with them as they are",
+        )
+    };
+    let (files, rebuilt) = read(engine, calendar, from).await.map_err(blocked)?;
+    engine.restore(&rebuilt.books).await.map_err(|error| blocked(error.into()))?;
     Ok(RebuildView {
         files: files.paths.len(),
         gateways: files.writers,
@@ -96,4 +108,11 @@ pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBu
         without_record: rebuilt.without_record.iter().map(ToString::to_string).collect(),
         paused: rebuilt.paused.iter().map(|(key, session)| format!("{key}/{session}")).collect(),
     })
+}
+
+async fn read(ledger: &Ledger, calendar: &Calendar, from: &[PathBuf]) -> Result<(Files, Rebuilt), OpError> {
+    let files = Files::find(from).map_err(OpError::invalid)?;
+    let now = ledger.time().await?;
+    let rebuilt = journal::rebuild(&files, calendar, now).map_err(OpError::conflict)?;
+    Ok((files, rebuilt))
 }

@@ -21,6 +21,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
@@ -240,6 +241,11 @@ impl EmbeddedLedger {
     /// See [`super::Ledger::accept`].
     pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
         Err(LedgerError::Conflict("the books of a file are never in doubt: there is nothing to accept".into()))
+    }
+
+    /// See [`super::Ledger::halt`]: a file belongs to one process.
+    pub async fn halt(&self, _roots: &[NodeId]) -> Result<Duration, LedgerError> {
+        Ok(Duration::ZERO)
     }
 
     /// See [`super::Ledger::restore`]: only into a ledger without keys.

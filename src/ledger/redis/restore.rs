@@ -1,10 +1,9 @@
-//! Books written anew. Nobody may spend meanwhile: gateways see the block before anything is written, and each tree's root,
-//! which every reserve needs, is written last.
+//! Books written anew. Nobody may spend meanwhile: every tree is blocked before the journals are read, and each tree's root, which every
+//! reserve needs, is written last.
 
 use std::time::Duration;
 
-use ::redis::cmd;
-use tokio::time::sleep;
+use ::redis::{Value, cmd};
 
 use super::directory::{chain_text, new_books, to_json};
 use super::{RedisLedger, reply, shape};
@@ -15,17 +14,36 @@ use crate::ledger::{
     Snapshot, State, TeamRecord,
 };
 
-/// Longer than gateways take to see that the books are blocked.
-const BLOCK_SEEN_AFTER: Duration = Duration::from_secs(2);
+/// How often gateways look whether the books are blocked.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Written while the books are.
 const REASON: &str = "the books are being rebuilt; if nobody does so any more, run the rebuild again";
 
 impl RedisLedger {
+    /// See [`crate::ledger::Ledger::halt`]. The block of the ledger is seen within a moment, those of its trees hold at once.
+    pub async fn halt(&self, roots: &[NodeId]) -> Result<Duration, LedgerError> {
+        let generation = self.block(REASON).await?;
+        let known = reply::texts(self.command(cmd("SMEMBERS").arg(names::trees())).await?)?;
+        let mut trees: Vec<NodeId> = known.iter().map(|root| NodeId::from(root.as_str())).collect();
+        trees.extend_from_slice(roots);
+        trees.sort();
+        trees.dedup();
+        self.each(trees, move |ledger, root| async move { ledger.block_tree(&root, generation).await }).await?;
+        Ok(LOOK_EVERY + self.link.timeout())
+    }
+
+    /// Blocks a tree for every gateway that knows no later generation, if it is there.
+    async fn block_tree(&self, root: &NodeId, generation: u64) -> Result<(), LedgerError> {
+        let key = Tree::of(root).node(root);
+        if self.command(cmd("EXISTS").arg(&key)).await? == Value::Int(0) {
+            return Ok(());
+        }
+        self.command(cmd("HSET").arg(&key).arg("z").arg(generation)).await.map(drop)
+    }
+
     /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; a record that the ledger has in the
     /// same or a later revision stays too.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
-        self.block(REASON).await?;
-        sleep(BLOCK_SEEN_AFTER).await;
         let mut roots: Vec<NodeId> = snapshot.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
         roots.sort();
         roots.dedup();

@@ -133,10 +133,11 @@ impl RedisLedger {
         self.books().await
     }
 
-    /// Blocks the books for every gateway.
-    pub(super) async fn block(&self, reason: &str) -> Result<(), LedgerError> {
+    /// Blocks the books for every gateway. Returns the generation that was blocked.
+    pub(super) async fn block(&self, reason: &str) -> Result<u64, LedgerError> {
         let seen = self.whole_books("look", "", "").await?;
-        self.whole_books("block", &seen.generation.to_string(), reason).await.map(drop)
+        self.whole_books("block", &seen.generation.to_string(), reason).await?;
+        Ok(seen.generation)
     }
 
     async fn whole_books(&self, mode: &str, first: &str, second: &str) -> Result<Seen, LedgerError> {
