@@ -33,6 +33,8 @@ use super::link::{ClientLink, HeadHold, lock};
 
 /// A client that takes no byte for so long is treated as gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a client that is slow to read may take, all in all, for the end of an answer whose call was stopped.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(300);
 
 /// The most memory that a connection keeps between two answers.
 const KEPT_IDLE_BYTES_MAX: usize = 64 << 10;
@@ -89,6 +91,8 @@ pub struct ClientStream {
     kept: Vec<u8>,
     sent: usize,
     stall: Option<Pin<Box<Sleep>>>,
+    /// Until when the client may take the end of an answer whose call was ended.
+    last_words: Option<Instant>,
     /// What clients may take, and how many bytes of it were taken for what is kept back.
     door: Arc<Door>,
     taken: usize,
@@ -114,6 +118,7 @@ impl ClientStream {
             kept: Vec::new(),
             sent: 0,
             stall: None,
+            last_words: None,
             door,
             taken: 0,
             head_since: None,
@@ -146,12 +151,22 @@ impl ClientStream {
         }
     }
 
-    /// A write waits. Bounded: a client that takes nothing for [`STALL_MAX`] is treated as gone.
+    /// A write waits. Bounded: a client that takes nothing for [`STALL_MAX`] is treated as gone, and a stopped call waits for nobody.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.link.waited.store(true, Ordering::Release);
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_MAX)));
+        if !self.link.is_aborted() {
+            self.last_words = None;
+        } else if self.last_words.is_none() {
+            self.last_words = Some(Instant::now() + LAST_WORDS_MAX);
+            self.stall = None;
+        }
+        let end = self.last_words.unwrap_or_else(|| Instant::now() + STALL_MAX);
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(stall.as_mut().poll(cx));
         self.stall = None;
+        if self.link.is_aborted() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Poll::Ready(if self.departed() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) })
     }
 
@@ -235,7 +250,7 @@ impl ClientStream {
 
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.link.aborted.load(Ordering::Acquire) {
+        if self.link.is_aborted() {
             self.link.note_received();
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -261,7 +276,7 @@ impl AsyncRead for ClientStream {
         if ended && self.departed() || polled.is_pending() {
             self.remember_reader(cx);
             // An abort that came before the waker was stored must not be missed.
-            if self.link.aborted.load(Ordering::Acquire) {
+            if self.link.is_aborted() {
                 self.link.note_received();
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
@@ -274,7 +289,7 @@ impl AsyncRead for ClientStream {
 impl ClientStream {
     /// Bytes of a request came, or none. Outside a call they are those of the next request's head.
     fn head_goes_on(&mut self, came: bool) {
-        if self.link.in_call() {
+        if self.link.call() != 0 {
             self.head_since = None;
             self.head_late = None;
         } else if came && self.head_since.is_none() {

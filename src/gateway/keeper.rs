@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::app::App;
 use super::running::{CutSwitch, cut_reason, deadline_reason};
@@ -20,6 +20,8 @@ const CHECK_BATCH: usize = 256;
 const INSPECT_EVERY: Duration = Duration::from_millis(500);
 /// How often expired holds are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often all keys and teams are written down.
+const TELL_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Expired holds charged in one step.
 const SWEEP_BATCH: usize = 200;
 
@@ -68,7 +70,7 @@ pub async fn check(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
 pub async fn guard(app: Arc<App>, ledger: Ledger) {
     let mut tick = interval(INSPECT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut told, mut problem) = (false, None);
+    let (mut told_at, mut problem): (Option<Instant>, _) = (None, None);
     loop {
         tick.tick().await;
         let found = ledger.inspect(&|| app.keys.forget_all()).await.err();
@@ -81,9 +83,11 @@ pub async fn guard(app: Arc<App>, ledger: Ledger) {
             }
             problem = found;
         }
-        // A journal begins with the records that are there: commands may have made them elsewhere.
-        if !told && problem.is_none() {
-            told = ledger.tell_all().await.inspect_err(|e| log::warn!("the journal lacks some records: {e}")).is_ok();
+        // A journal begins with the records that are there: commands may have made them elsewhere. And since old files are removed, it
+        // gets them again.
+        if problem.is_none() && told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+            let told = ledger.tell_all().await.inspect_err(|e| log::warn!("the journal lacks some records: {e}"));
+            told_at = told.is_ok().then(Instant::now).or(told_at);
         }
     }
 }

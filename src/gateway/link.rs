@@ -17,10 +17,12 @@ pub struct ClientLink {
     pub(super) gone: AtomicBool,
     /// A write had to wait in this call: the provider may have sent more than was read of it.
     pub(super) waited: AtomicBool,
-    /// A request's head is there, and its call has not ended.
-    in_call: AtomicBool,
-    /// The call must end now, whatever it waits for.
-    pub(super) aborted: AtomicBool,
+    /// Calls that have begun on this connection.
+    calls: AtomicU64,
+    /// The one whose head is there and that has not ended; 0 between calls.
+    call: AtomicU64,
+    /// The one that must end now, whatever it waits for.
+    aborted: AtomicU64,
     pub(super) reader: Mutex<Option<Waker>>,
     pub(super) head: Mutex<HeadHold>,
     upstream: Mutex<Option<Upstream>>,
@@ -35,7 +37,7 @@ struct Upstream {
     fd: RawFd,
     /// Bytes that had come on it before this call.
     before: u64,
-    /// Bytes of this call that had come when it was decided to end it.
+    /// Bytes of this call that had come when it was last decided to end it.
     received: Option<u64>,
 }
 
@@ -63,19 +65,24 @@ impl ClientLink {
 
     /// The head of a request is there.
     pub fn begin_call(&self) {
-        self.in_call.store(true, Ordering::Release);
+        self.call.store(self.calls.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
     }
 
-    /// True from the end of a request's head to the end of its call.
-    pub(super) fn in_call(&self) -> bool {
-        self.in_call.load(Ordering::Acquire)
+    /// The call from the end of its request's head to its own end; 0 between calls. No two calls of a connection have the same number.
+    pub fn call(&self) -> u64 {
+        self.call.load(Ordering::Acquire)
+    }
+
+    /// True when the call that runs must end now.
+    pub(super) fn is_aborted(&self) -> bool {
+        let call = self.call();
+        call != 0 && self.aborted.load(Ordering::Acquire) == call
     }
 
     /// The call has ended: the connection behaves as usual again.
     pub fn end_call(&self) {
-        self.in_call.store(false, Ordering::Release);
+        self.call.store(0, Ordering::Release);
         self.surviving.store(false, Ordering::Release);
-        self.aborted.store(false, Ordering::Release);
         self.waited.store(false, Ordering::Release);
         *lock(&self.head) = HeadHold::Off;
         *lock(&self.upstream) = None;
@@ -87,7 +94,7 @@ impl ClientLink {
     pub fn metered(&self, bytes: u64) {
         self.metered.store(bytes, Ordering::Release);
         if self.catching_up.load(Ordering::Acquire) && !self.lags() {
-            self.abort();
+            self.abort(self.call());
         }
     }
 
@@ -106,12 +113,12 @@ impl ClientLink {
         *lock(&self.upstream) = bytes_received(fd).map(|before| Upstream { fd, before, received: None });
     }
 
-    /// The call is about to end early: remembers how much of its answer had reached this machine. Only the first time counts.
+    /// The call is about to end early: remembers how much of its answer had reached this machine. The last time counts: a call that goes on
+    /// without its client may be ended later, by somebody else.
     pub fn note_received(&self) {
-        if let Some(upstream) = &mut *lock(&self.upstream)
-            && upstream.received.is_none()
-        {
-            upstream.received = bytes_received(upstream.fd).map(|now| now.saturating_sub(upstream.before));
+        if let Some(upstream) = &mut *lock(&self.upstream) {
+            let received = bytes_received(upstream.fd).map(|now| now.saturating_sub(upstream.before));
+            upstream.received = upstream.received.max(received);
         }
     }
 
@@ -130,9 +137,10 @@ impl ClientLink {
         self.waited.load(Ordering::Acquire)
     }
 
-    /// Ends the call that runs on this connection, also while it waits for the provider.
-    pub fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
+    /// Ends a call of this connection, if it still runs, also while it waits for the provider. A later one is not touched: whoever ends a
+    /// call may have looked at it a while ago.
+    pub fn abort(&self, call: u64) {
+        self.aborted.store(call, Ordering::Release);
         if let Some(waker) = lock(&self.reader).take() {
             waker.wake();
         }
@@ -179,4 +187,26 @@ fn bytes_received(fd: RawFd) -> Option<u64> {
 /// A poisoned lock only means that another request panicked; the data behind is plain flags.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_ends_its_own_call_and_no_later_one() {
+        let link = ClientLink::default();
+        link.abort(link.call());
+        assert!(!link.is_aborted(), "nothing runs");
+        link.begin_call();
+        let first = link.call();
+        link.end_call();
+        link.begin_call();
+        link.abort(first);
+        assert!(!link.is_aborted(), "another call runs");
+        link.abort(link.call());
+        assert!(link.is_aborted());
+        link.end_call();
+        assert!(!link.is_aborted());
+    }
 }

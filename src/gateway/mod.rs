@@ -237,6 +237,10 @@ impl ProxyHttp for Gateway {
         else {
             return Err(Error::new(ErrorType::InternalError));
         };
+        // Stopped while the connection was made: nothing was sent yet, and nothing will be.
+        if ctx.stopped().is_some() {
+            return ending::cut();
+        }
         forward::rewrite_head(head, outbound, &ctx.body, settings, provider)?;
         if let Some(admitted) = &mut ctx.admitted {
             admitted.hold.sent();
@@ -412,8 +416,7 @@ impl Gateway {
 
     /// Everything before the provider is called.
     async fn admission(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Denied> {
-        let app = ctx.app.clone();
-        let settings = ctx.settings.clone();
+        let (app, settings) = (ctx.app.clone(), ctx.settings.clone());
         // Health is told also when the gateway is full: full is not dead.
         let head = health::sane_head(session, &settings)?;
         if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
@@ -458,6 +461,8 @@ impl Gateway {
             counter: Some(counter),
         };
         let body = if route.body { Some(body::read(session, ctx).await?) } else { None };
+        // A body may take a minute: by now this gateway may be on its way out.
+        app.takes_calls(&settings)?;
         if route.metered {
             let path = (target.path, target.query.as_deref());
             loops::check(&app, &settings, &credentials.key, run.id().as_deref(), body.as_deref().unwrap_or_default())?;

@@ -11,21 +11,26 @@ use crate::ledger::{HoldId, HoldRef, Standing};
 /// The switch that ends one call: what to tell its client, and the connection to wake.
 pub struct CutSwitch {
     reason: OnceLock<Refusal>,
-    link: Option<Arc<ClientLink>>,
+    /// The connection, and which of its calls it is.
+    link: Option<(Arc<ClientLink>, u64)>,
 }
 
 impl CutSwitch {
-    /// A switch for the call on `link`.
+    /// A switch for the call that runs on `link`.
     pub fn new(link: Option<Arc<ClientLink>>) -> Arc<Self> {
+        let link = link.map(|link| {
+            let call = link.call();
+            (link, call)
+        });
         Arc::new(CutSwitch { reason: OnceLock::new(), link })
     }
 
     /// Ends the call, whatever it waits for. Only the first reason counts.
     pub fn cut(&self, reason: Refusal) {
         if self.reason.set(reason).is_ok()
-            && let Some(link) = &self.link
+            && let Some((link, call)) = &self.link
         {
-            link.abort();
+            link.abort(*call);
         }
     }
 

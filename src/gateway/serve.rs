@@ -122,7 +122,7 @@ where
 fn server_conf(settings: &Settings, files: Files) -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        // Only if the drainer hangs: it ends the process before.
+        // Only if a call or the drainer hangs: it ends the process before. What the server drops then is settled by `run`.
         grace_period_seconds: Some(settings.limits.drain_seconds + (2 * LAST_SETTLEMENTS + LAST_REPORTS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
@@ -236,6 +236,12 @@ impl BackgroundService for Drainer {
             sleep(Duration::from_millis(20)).await;
         }
         finish(&self.app, &self.ledger).await;
+        if in_flight() > 0 {
+            // One that still connects, say: its hold would be left behind. The server's own grace ends what never ends.
+            log::warn!("{} calls cannot be cut yet, and are waited for", in_flight());
+            all_done(&self.app).await;
+            finish(&self.app, &self.ledger).await;
+        }
         log::info!("drained");
         std::process::exit(0)
     }

@@ -180,6 +180,8 @@ struct Disk {
     lines: usize,
     /// The last line may be half of one.
     torn: bool,
+    /// The path may lead to another file by now: it was to be replaced, and that failed somewhere.
+    astray: bool,
 }
 
 impl Disk {
@@ -188,10 +190,14 @@ impl Disk {
         let lines: Vec<Line> = jobs.cloned().map(Line::Owed).collect();
         durable::replace(&path, &text_of(&lines)?)?;
         let file = OpenOptions::new().append(true).open(&path)?;
-        Ok(Disk { path, file, lines: lines.len(), torn: false })
+        Ok(Disk { path, file, lines: lines.len(), torn: false, astray: false })
     }
 
     fn append(&mut self, lines: &[Line], sync: bool) -> io::Result<()> {
+        if self.astray {
+            self.file = OpenOptions::new().append(true).open(&self.path)?;
+            (self.torn, self.astray) = (true, false);
+        }
         let mut text = text_of(lines)?;
         if self.torn {
             text.insert(0, b'\n');
@@ -221,6 +227,7 @@ impl Disk {
             self.file.sync_data()?;
             (self.lines, self.torn) = (0, false);
         } else if let Some(owed) = anew {
+            self.astray = true;
             *self = Disk::begin(self.path.clone(), owed.iter())?;
         }
         Ok(())

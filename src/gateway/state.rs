@@ -12,7 +12,7 @@ use super::settler::Settler;
 use super::spool;
 use crate::clock::Clock;
 use crate::config::{LedgerUrl, Settings};
-use crate::journal::{Journal, Keep, OPERATOR};
+use crate::journal::{self, Journal, Keep, OPERATOR};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use crate::ledger::redis::{Memory, RedisLedger, RedisOptions};
 use crate::ledger::{Journalled, Ledger, LedgerError, Recorder};
@@ -126,15 +126,16 @@ pub fn for_other_runtime(ledger: &Ledger) -> Ledger {
         Ledger::Redis(redis) => Ledger::Redis(redis.handle()),
         Ledger::Embedded(embedded) => Ledger::Embedded(embedded.clone()),
         Ledger::Carried(carried) => Ledger::Carried(carried.clone()),
-        Ledger::Journalled(Journalled { books, recorder }) => {
+        Ledger::Journalled(Journalled { books, recorder, patience }) => {
             let books = Arc::new(for_other_runtime(books));
-            Ledger::Journalled(Journalled { books, recorder: recorder.clone() })
+            Ledger::Journalled(Journalled { books, recorder: recorder.clone(), patience: *patience })
         }
     }
 }
 
-fn written(books: Ledger, recorder: Arc<dyn Recorder>) -> Ledger {
-    Ledger::Journalled(Journalled { books: Arc::new(books), recorder })
+fn written(books: Ledger, recorder: Arc<dyn Recorder>, settings: &Settings) -> Ledger {
+    let patience = Duration::from_millis(settings.limits.ledger_ms) + journal::PATIENCE;
+    Ledger::Journalled(Journalled { books: Arc::new(books), recorder, patience })
 }
 
 fn journalled(engine: Ledger, own: &Own, settings: &Settings) -> Result<Ledger, LedgerError> {
@@ -146,7 +147,7 @@ fn journalled(engine: Ledger, own: &Own, settings: &Settings) -> Result<Ledger, 
     }
     let journal = Journal::of_gateway(&own.folder, &own.writer, keep);
     let journal = journal.map_err(|e| unusable(&own.folder, &e.to_string()))?;
-    Ok(written(engine, Arc::new(journal)))
+    Ok(written(engine, Arc::new(journal), settings))
 }
 
 /// What commands change is written down too, where there is a folder for it.
@@ -155,7 +156,7 @@ fn operators(engine: Ledger, settings: &Settings) -> Ledger {
         return engine;
     }
     let file = settings.state.join(format!("{OPERATOR}.jsonl"));
-    written(engine, Arc::new(Journal::of_operator(&file)))
+    written(engine, Arc::new(Journal::of_operator(&file)), settings)
 }
 
 /// Claims a folder that no running gateway has: one that an earlier process left, or a new one.

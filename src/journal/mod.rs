@@ -19,6 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -31,6 +32,8 @@ use crate::ledger::{
 
 /// Records of which the revision written last is remembered.
 const RECORDS_MAX: usize = 100_000;
+/// How long a record that has not changed is not written again.
+const RECORDS_AGAIN_AFTER: Duration = Duration::from_secs(12 * 3600);
 
 /// How much is kept, and in which pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,8 @@ pub struct Keep {
 #[derive(Debug)]
 pub struct Journal {
     writer: Writer,
-    /// The revision of each record that was written last.
-    records: Mutex<HashMap<NodeId, u64>>,
+    /// The revision of each record that was written last, and when.
+    records: Mutex<HashMap<NodeId, (u64, Instant)>>,
     /// Settlements that have a line and, so far, no answer: they are sent again. As many at most as wait for the ledger (`limits.unsettled`).
     unanswered: Mutex<HashSet<HoldId>>,
 }
@@ -82,13 +85,17 @@ impl Journal {
         done.map_err(|why| LedgerError::Unavailable(format!("the journal cannot be written: {why}")))
     }
 
-    /// True the first time that this revision of a record is seen here.
+    /// True the first time that this revision of a record is seen here, and again after half a day: old files are removed.
     fn is_news(&self, id: &NodeId, revision: u64) -> bool {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() >= RECORDS_MAX {
             records.clear();
         }
-        records.insert(id.clone(), revision) != Some(revision)
+        let known = records.get(id).is_some_and(|(known, at)| *known == revision && at.elapsed() < RECORDS_AGAIN_AFTER);
+        if !known {
+            records.insert(id.clone(), (revision, Instant::now()));
+        }
+        !known
     }
 
     fn unanswered(&self) -> MutexGuard<'_, HashSet<HoldId>> {

@@ -85,6 +85,8 @@ struct Sum<'a> {
     calendar: &'a Calendar,
     frame: &'a Frame,
     now: Millis,
+    /// When the last hold was taken.
+    latest: Millis,
     /// Holds of sessions, whose order counts, and those without a final settlement yet.
     open: HashMap<HoldId, HoldLine>,
     /// Settlements whose hold was not read yet, or that another one may still correct.
@@ -106,6 +108,7 @@ impl<'a> Sum<'a> {
             calendar,
             frame,
             now,
+            latest: 0,
             open: HashMap::new(),
             ends: HashMap::new(),
             disputed: HashSet::new(),
@@ -123,6 +126,7 @@ impl<'a> Sum<'a> {
             Line::File { .. } => {}
             Line::Hold(hold) => {
                 let id = hold.hold.clone();
+                self.latest = self.latest.max(hold.now);
                 for at in 0..hold.chain.len() {
                     if !self.chains.contains_key(&hold.chain[at]) {
                         self.chains.insert(hold.chain[at].clone(), hold.chain[at..].to_vec());
@@ -146,9 +150,12 @@ impl<'a> Sum<'a> {
         }
     }
 
+    /// The latest revision counts; but what was revoked stays so. After books that went back, and were accepted, revisions are given a second
+    /// time: then the latest may be the older record.
     fn record(&mut self, node: Node, revision: u64) {
-        let known = self.records.get(node.id()).is_none_or(|(_, before)| *before < revision);
-        if known {
+        let rank = |node: &Node, revision: u64| (node.state() == State::Revoked, revision);
+        let known = self.records.get(node.id()).map(|(before, revision)| rank(before, *revision));
+        if known.is_none_or(|before| before < rank(&node, revision)) {
             self.records.insert(node.id().clone(), (node, revision));
         }
     }
@@ -193,19 +200,28 @@ impl<'a> Sum<'a> {
         }
     }
 
-    /// The chain of every node that has a record.
+    /// The chain of every node that has a record, and those of all above it. Without them nobody can say to which tree it belongs.
     fn find_chains(&mut self) {
-        for id in self.records.keys() {
+        let ids: Vec<NodeId> = self.records.keys().cloned().collect();
+        for id in ids {
             let mut chain = vec![id.clone()];
-            while let Some(parent) =
-                chain.last().and_then(|last| self.records.get(last)).and_then(|(node, _)| above(node))
-            {
-                if chain.contains(&parent) {
+            let mut is_whole = true;
+            while let Some((node, _)) = chain.last().and_then(|last| self.records.get(last)) {
+                let Some(parent) = above(node) else { break };
+                if let Some(rest) = self.chains.get(&parent) {
+                    chain.extend_from_slice(rest);
+                    break;
+                }
+                is_whole = self.records.contains_key(&parent) && !chain.contains(&parent);
+                if !is_whole {
+                    self.rebuilt.without_record.push(parent);
                     break;
                 }
                 chain.push(parent);
             }
-            self.chains.entry(id.clone()).or_insert(chain);
+            if is_whole {
+                self.chains.entry(id).or_insert(chain);
+            }
         }
     }
 }
@@ -217,27 +233,41 @@ fn above(node: &Node) -> Option<NodeId> {
     }
 }
 
-/// The books at `now`, the ledger's own time, from all lines of a journal. Refuses a journal that does not reach back to the
-/// start of the month: what was spent before would be spent again.
+/// The books at `now`, the ledger's own time, or at that of the last hold if the ledger's clock was put back since; from all lines of a
+/// journal. Refuses a journal that does not reach back to the start of the month, and of the week: what was spent before would be spent again.
 pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuilt, String> {
+    let mut disputed = HashSet::new();
+    for path in &files.paths {
+        read_disputed(path, &mut disputed)?;
+    }
+    let (rebuilt, latest) = sum_up(files, calendar, now, disputed.clone())?;
+    if latest <= now { Ok(rebuilt) } else { sum_up(files, calendar, latest, disputed).map(|(rebuilt, _)| rebuilt) }
+}
+
+/// The books, and when the last hold was taken.
+fn sum_up(
+    files: &Files,
+    calendar: &Calendar,
+    now: Millis,
+    disputed: HashSet<HoldId>,
+) -> Result<(Rebuilt, Millis), String> {
     let frame = calendar.frame(now).map_err(|e| e.to_string())?;
-    let month = frame.starts[Window::Monthly.index()];
-    if files.complete_since.is_some_and(|since| since > month) {
+    let needed = frame.starts[Window::Weekly.index()].min(frame.starts[Window::Monthly.index()]);
+    if files.complete_since.is_some_and(|since| since > needed) {
         return Err(
-            "the journal does not reach back to the start of the month: older files are missing, and what they \
-                    charged could be spent again"
+            "the journal does not reach back to the start of the month and of the week: older files are missing, \
+                    and what they charged could be spent again"
                 .into(),
         );
     }
     let mut sum = Sum::new(calendar, &frame, now);
-    for path in &files.paths {
-        read_disputed(path, &mut sum.disputed)?;
-    }
+    sum.disputed = disputed;
     for path in &files.paths {
         read(path, |line| sum.take(line))?;
     }
+    let latest = sum.latest;
     sum.find_chains();
-    sum.finish(files.complete_since)
+    Ok((sum.finish(files.complete_since)?, latest))
 }
 
 impl Sum<'_> {
@@ -274,7 +304,11 @@ impl Sum<'_> {
         }
         let mut rebuilt = std::mem::take(&mut self.rebuilt);
         for ((key, id), run) in runs {
-            let chain = self.chains.get(&key).cloned().unwrap_or_else(|| vec![key.clone()]);
+            let Some(chain) = self.chains.get(&key).cloned() else {
+                // Its state only is known, and nothing of its key.
+                rebuilt.without_record.push(key);
+                continue;
+            };
             let (mut book, first) = rebuilt.run(run, calendar, now)?;
             if book.is_forgotten(now) {
                 continue;
@@ -404,6 +438,7 @@ impl Rebuilt {
             self.books.nodes.push(NodeBooks { chain, record, counters: books });
         }
         self.without_record.sort();
+        self.without_record.dedup();
         self.paused.sort();
         self.books.nodes.sort_by(|a, b| (a.chain.len(), &a.chain).cmp(&(b.chain.len(), &b.chain)));
     }

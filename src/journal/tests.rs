@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -18,6 +19,7 @@ use crate::money::Money;
 use crate::secret::KeyHash;
 
 const KEEP: Keep = Keep { file_bytes: 4_000, days: 62, queue: 8_192 };
+const PATIENCE: Duration = Duration::from_secs(60);
 const SESSIONS: [&str; 3] = ["a", "b", "c"];
 
 /// SplitMix64: the same seed gives the same run.
@@ -122,11 +124,11 @@ impl Load {
             let recorder = Arc::new(Journal::of_gateway(&folder, writer, KEEP).unwrap());
             let line = Lossy::to(&books);
             let behind = Arc::new(Ledger::Carried(Carried(line.clone())));
-            gateways.push(Ledger::Journalled(Journalled { books: behind, recorder }));
+            gateways.push(Ledger::Journalled(Journalled { books: behind, recorder, patience: PATIENCE }));
             lines.push(line);
         }
         let recorder = Arc::new(Journal::of_operator(&state.join("operator.jsonl")));
-        let operator = Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder });
+        let operator = Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder, patience: PATIENCE });
         let (nodes, hashes, owed) = (Vec::new(), Vec::new(), Vec::new());
         let (open, ended) = (Vec::new(), Ends::new());
         let mut load = Load { rng, clock, books, gateways, nodes, hashes, open, ended, lines, owed };
@@ -338,7 +340,7 @@ async fn a_random_load_is_rebuilt_to_the_nano_dollar() {
         let rebuilt = rebuild(&files, &Calendar::utc(), load.clock.now()).unwrap();
         assert!(rebuilt.holds > 100 && rebuilt.without_record.is_empty() && rebuilt.paused.is_empty());
         let other = memory(&load.clock);
-        other.restore(&rebuilt.books).await.unwrap();
+        other.restore(&rebuilt.books, &other.halt(&[]).await.unwrap()).await.unwrap();
         load.assert_same(&other).await;
         // What is open is settled there as it would have been here.
         for at in load.open.clone() {
@@ -431,18 +433,7 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
     ] {
         // Not across the start of a month.
         let folder = tempfile::tempdir().unwrap();
-        let record = KeyRecord {
-            id: "k_1".into(),
-            name: "one".into(),
-            hash: "0".repeat(64),
-            team: None,
-            created_at: 1,
-            expires_at: None,
-            state: State::Active,
-            limits: Limits::default(),
-            policy: Policy::default(),
-        };
-        let lines = [&[Line::Key { revision: 1, key: record }], &lines[..]].concat();
+        let lines = [&[record(1, key("k_1", None, State::Active))], &lines[..]].concat();
         file(folder.path(), "aa", 1, now, &lines);
         let files = Files::find(&[folder.path().to_path_buf()]).unwrap();
         let rebuilt = rebuild(&files, &Calendar::utc(), now).unwrap();
@@ -470,6 +461,7 @@ async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_d
     let gateway = Ledger::Journalled(Journalled {
         books: Arc::new(Ledger::Carried(Carried(line.clone()))),
         recorder: Arc::new(Journal::of_gateway(folder.path(), "aa", KEEP).unwrap()),
+        patience: PATIENCE,
     });
     let hold = |id: &str| Arc::new(HoldRef { hold: HoldId(id.into()), chain: vec!["k_1".into()], session: None });
     let exactly = |charge| Charge::Exact(usd(charge));
@@ -563,6 +555,85 @@ fn a_session_that_may_be_older_than_the_journal_is_paused() {
     let states: Vec<(&str, State)> =
         rebuilt.books.sessions.iter().map(|session| (&*session.id, session.book.state)).collect();
     assert!(states.contains(&("old", State::Paused)) && states.contains(&("new", State::Active)), "{states:?}");
+}
+
+fn key(id: &str, team: Option<&str>, state: State) -> Node {
+    Node::Key(KeyRecord {
+        id: id.into(),
+        name: id.into(),
+        hash: "0".repeat(64),
+        team: team.map(NodeId::from),
+        created_at: 1,
+        expires_at: None,
+        state,
+        limits: Limits::default(),
+        policy: Policy::default(),
+    })
+}
+
+fn record(revision: u64, node: Node) -> Line {
+    match node {
+        Node::Key(key) => Line::Key { revision, key },
+        Node::Team(team) => Line::Team { revision, team },
+    }
+}
+
+/// The books that one file of these lines makes.
+fn books_of(now: Millis, since: Millis, number: u64, lines: &[Line]) -> Result<Rebuilt, String> {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "aa", number, since, lines);
+    rebuild(&Files::find(&[folder.path().to_path_buf()])?, &Calendar::utc(), now)
+}
+
+#[test]
+fn what_was_revoked_once_stays_so_also_where_revisions_were_given_twice() {
+    let now = Clock::System.now();
+    let lines = [record(9, key("k_1", None, State::Active)), record(5, key("k_1", None, State::Revoked))];
+    for lines in [lines.clone(), [lines[1].clone(), lines[0].clone()]] {
+        let rebuilt = books_of(now, now, 1, &lines).unwrap();
+        let (node, revision) = rebuilt.books.nodes[0].record.clone().unwrap();
+        assert_eq!((node.state(), revision), (State::Revoked, 5));
+    }
+}
+
+#[test]
+fn without_the_records_above_it_nobody_puts_a_key_into_a_wrong_tree() {
+    let now = Clock::System.now();
+    let below = record(1, key("k_1", Some("t_1"), State::Active));
+    let rebuilt = books_of(now, now, 1, std::slice::from_ref(&below)).unwrap();
+    assert_eq!((rebuilt.books.nodes.len(), rebuilt.without_record), (0, vec!["t_1".into()]));
+    // A hold below the team tells what is above it.
+    let mut hold = hold_line("h", 10, now, None);
+    if let Line::Hold(hold) = &mut hold {
+        hold.chain = ["k_2", "t_1", "t_0"].map(NodeId::from).to_vec();
+    }
+    let rebuilt = books_of(now, now, 1, &[below, hold]).unwrap();
+    let chain = rebuilt.books.nodes.iter().find(|node| node.chain[0] == "k_1".into()).unwrap().chain.clone();
+    assert_eq!(chain, ["k_1", "t_1", "t_0"].map(NodeId::from));
+    let session = Line::Session { key: "k_9".into(), session: "s".into(), state: State::Killed, at: now };
+    let rebuilt = books_of(now, now, 1, &[session]).unwrap();
+    assert_eq!((rebuilt.books.sessions.len(), rebuilt.without_record), (0, vec!["k_9".into()]));
+}
+
+#[test]
+fn a_journal_that_begins_in_a_week_that_began_before_the_month_is_refused() {
+    // Wednesday, 2 December 2026: its week began on Monday, 30 November.
+    let now = 1_796_212_800_000;
+    let monday = 1_795_996_800_000;
+    let frame = Calendar::utc().frame(now).unwrap();
+    assert_eq!(frame.starts[Window::Weekly.index()], monday);
+    let lines = [hold_line("h", 10, monday + 80_000_000, None)];
+    assert!(books_of(now, monday + 70_000_000, 2, &lines).unwrap_err().contains("and of the week"));
+    assert!(books_of(now, monday, 2, &lines).is_ok());
+}
+
+#[test]
+fn a_clock_that_was_put_back_hides_no_hold() {
+    let hour = 3_600_000;
+    let taken = Clock::System.now() / hour * hour + 1_000;
+    let rebuilt = books_of(taken - 5_000, taken - 5_000, 1, &[hold_line("h", 10, taken, None)]).unwrap();
+    let books = rebuilt.books.nodes[0].counters;
+    assert_eq!((books.clock, books.windows[Window::Hourly.index()].held), (taken, usd(10)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -36,21 +37,26 @@ pub struct Journalled {
     pub books: Arc<Ledger>,
     /// Who is told.
     pub recorder: Arc<dyn Recorder>,
+    /// The longest that a hold may take until its line is written: a rebuild waits for so long before it reads the lines.
+    pub patience: Duration,
 }
 
 impl Journalled {
     pub(super) async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+        let began = Instant::now();
         let verdict = Box::pin(self.books.reserve(ask)).await?;
         if let Verdict::Held(held) = &verdict {
             failpoint!("hold_taken");
             // An error here leaves a hold that the caller must release, as after any error.
             self.recorder.held(&[(ask, held)]).await?;
+            self.in_time(began)?;
             failpoint!("hold_written");
         }
         Ok(verdict)
     }
 
     pub(super) async fn reserve_all(&self, asks: &[Arc<Reserve>]) -> Vec<Result<Verdict, LedgerError>> {
+        let began = Instant::now();
         let mut done = Box::pin(self.books.reserve_all(asks)).await;
         let held: Vec<(&Reserve, &Held)> = asks
             .iter()
@@ -64,7 +70,8 @@ impl Journalled {
             return done;
         }
         failpoint!("hold_taken");
-        if let Err(error) = self.recorder.held(&held).await {
+        let told = self.recorder.held(&held).await.and_then(|()| self.in_time(began));
+        if let Err(error) = told {
             // As after one reserve: holds that their callers must release.
             for verdict in done.iter_mut().filter(|verdict| matches!(verdict, Ok(Verdict::Held(_)))) {
                 *verdict = Err(error.clone());
@@ -72,6 +79,15 @@ impl Journalled {
         }
         failpoint!("hold_written");
         done
+    }
+
+    /// An error where a hold may be one that a rebuild has not seen: this process, or its machine, stood still meanwhile.
+    fn in_time(&self, began: Instant) -> Result<(), LedgerError> {
+        let took = began.elapsed();
+        if took <= self.patience {
+            return Ok(());
+        }
+        Err(LedgerError::Unavailable(format!("a hold took {} ms until it was written down", took.as_millis())))
     }
 
     /// An operator's word, which a refusal of the ledger makes void: so nothing is written before.

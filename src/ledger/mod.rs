@@ -21,7 +21,6 @@ pub use records::*;
 pub use snapshot::*;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::money::Money;
@@ -201,15 +200,20 @@ impl Ledger {
         unwritten!(self, engine => engine.accept().await)
     }
 
-    /// Stops every gateway on every tree, those of `roots` among them, until somebody restores or accepts the books. Returns how long what was
-    /// on its way by then may still take to arrive; zero where nobody else can be at work.
-    pub async fn halt(&self, roots: &[NodeId]) -> Result<Duration, LedgerError> {
+    /// Stops every gateway on every tree, those of `roots` among them, until somebody restores or accepts the books. A Conflict where somebody
+    /// else is about to rebuild them.
+    pub async fn halt(&self, roots: &[NodeId]) -> Result<Halted, LedgerError> {
         unwritten!(self, engine => engine.halt(roots).await)
     }
 
-    /// Writes whole books in the place of lost ones, and accepts them. Nobody may be at work: see [`Ledger::halt`].
-    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
-        unwritten!(self, engine => engine.restore(snapshot).await)
+    /// Writes whole books in the place of lost ones, and accepts them. Nobody is at work: see [`Ledger::halt`].
+    pub async fn restore(&self, snapshot: &Snapshot, halted: &Halted) -> Result<(), LedgerError> {
+        unwritten!(self, engine => engine.restore(snapshot, halted).await)
+    }
+
+    /// Gives up a rebuild: the books stay blocked, and anybody may decide.
+    pub async fn give_up(&self, halted: &Halted) -> Result<(), LedgerError> {
+        unwritten!(self, engine => engine.give_up(halted).await)
     }
 
     /// The time by which the ledger decides.

@@ -244,6 +244,14 @@ impl Node {
         }
     }
 
+    /// Its state.
+    pub fn state(&self) -> State {
+        match self {
+            Node::Key(key) => key.state,
+            Node::Team(team) => team.state,
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         match self {

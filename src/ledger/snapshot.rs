@@ -1,6 +1,9 @@
 //! Whole books, apart from any engine: what a rebuild writes.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 use super::rules::{Counters, SessionBook};
 use super::{HoldId, HoldInfo, Node, NodeId};
@@ -68,6 +71,25 @@ pub struct Snapshot {
     pub holds: Vec<HoldBooks>,
     /// Holds settled within the time that they are remembered.
     pub settled: Vec<SettledBooks>,
+}
+
+/// Every gateway is stopped, and nobody else may rebuild or accept the books, as long as this lives.
+#[derive(Debug)]
+pub struct Halted {
+    /// How long what was on its way may still take to arrive; zero where nobody else can be at work.
+    pub quiet_after: Duration,
+    /// Whose rebuild it is; empty where there can be no other.
+    pub(super) token: String,
+    /// Says that it still runs.
+    pub(super) renewal: Option<JoinHandle<()>>,
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
+    }
 }
 
 /// What the ledger says of its books as a whole.

@@ -74,6 +74,32 @@ async fn a_kill_ends_a_thousand_streams_on_three_gateways() {
     world.assert_books_sound().await;
 }
 
+/// A call whose answer waits for its client's socket is reached as well: long before a client that reads nothing counts as gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_reaches_a_stream_whose_client_has_stopped_reading() {
+    let world = World::new().start().await;
+    let key = world.key(&["--daily", "1"]);
+    let body = with(streamed("tokens=16000;leave=stop"), object!({ "max_tokens": 16_000 }));
+    let mut live = world.live(&key, &body).await;
+    live.skip(3).await;
+    until("the stream stands still", async || {
+        let before = world.invoice().await.nano;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.invoice().await.nano == before
+    })
+    .await;
+    assert!(world.books(&key).await.held > 0, "the gateway still has bytes for its client");
+    let start = Instant::now();
+    world.cli_ok(&["kill", &key.id]);
+    until("its hold is settled", async || world.books(&key).await.held == 0).await;
+    let took = start.elapsed();
+    // Without the kill it takes 30 seconds.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    println!("a stream whose client does not read: settled {:.2} s after the kill began", took.as_secs_f64());
+    world.assert_books_sound().await;
+    drop(live);
+}
+
 /// Every way in which an operator can stop running calls, and what their clients are told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stop_reaches_the_streams_of_every_gateway() {

@@ -86,18 +86,23 @@ pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBu
     // Journals that make no books stop nobody.
     let (_, before) = read(engine, calendar, from).await?;
     let roots: Vec<NodeId> = before.books.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
-    let quiet_after = engine.halt(&roots).await?;
-    if !quiet_after.is_zero() {
-        // What was taken before has its line by then, or its call does not go out.
-        tokio::time::sleep(quiet_after + journal::PATIENCE).await;
-    }
     let blocked = |error: OpError| {
-        error.hint(
-            "the books stay blocked: run the rebuild again, or `loopers ledger accept` to go on with them as they are",
-        )
+        let say = "the books may be blocked now: run the rebuild again, or `loopers ledger accept` to go on with them as they are";
+        error.hint(say)
     };
-    let (files, rebuilt) = read(engine, calendar, from).await.map_err(blocked)?;
-    engine.restore(&rebuilt.books).await.map_err(|error| blocked(error.into()))?;
+    let halted = engine.halt(&roots).await.map_err(|error| blocked(error.into()))?;
+    if !halted.quiet_after.is_zero() {
+        // What was taken before has its line by then, or its call does not go out.
+        tokio::time::sleep(halted.quiet_after + journal::PATIENCE).await;
+    }
+    let (files, rebuilt) = match read(engine, calendar, from).await {
+        Ok(read) => read,
+        Err(error) => {
+            engine.give_up(&halted).await?;
+            return Err(blocked(error));
+        }
+    };
+    engine.restore(&rebuilt.books, &halted).await.map_err(|error| blocked(error.into()))?;
     Ok(RebuildView {
         files: files.paths.len(),
         gateways: files.writers,

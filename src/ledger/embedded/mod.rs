@@ -27,8 +27,8 @@ use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
 use super::{
-    BooksStatus, Charge, Edit, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId, NodeStatus,
-    Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
+    BooksStatus, Charge, Edit, Halted, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId,
+    NodeStatus, Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
 };
 
 use books::Books;
@@ -244,12 +244,17 @@ impl EmbeddedLedger {
     }
 
     /// See [`super::Ledger::halt`]: a file belongs to one process.
-    pub async fn halt(&self, _roots: &[NodeId]) -> Result<Duration, LedgerError> {
-        Ok(Duration::ZERO)
+    pub async fn halt(&self, _roots: &[NodeId]) -> Result<Halted, LedgerError> {
+        Ok(Halted { quiet_after: Duration::ZERO, token: String::new(), renewal: None })
+    }
+
+    /// See [`super::Ledger::give_up`].
+    pub async fn give_up(&self, _halted: &Halted) -> Result<(), LedgerError> {
+        Ok(())
     }
 
     /// See [`super::Ledger::restore`]: only into a ledger without keys.
-    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+    pub async fn restore(&self, snapshot: &Snapshot, _halted: &Halted) -> Result<(), LedgerError> {
         let snapshot = snapshot.clone();
         on!(self, writes: true, |books| books.restore(&snapshot))
     }

@@ -157,11 +157,11 @@ impl RedisLedger {
         Ok(holds)
     }
 
-    async fn holds_of(&self, root: &NodeId, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
+    pub(super) async fn holds_of(&self, root: &NodeId, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
         let names = Tree::of(root);
         let mut ids = Vec::new();
         for index in [names.open(), names.expired()] {
-            let last = most.saturating_sub(1);
+            let last = i64::try_from(most).map_or(-1, |most| most - 1);
             ids.extend(reply::texts(self.command(cmd("ZRANGE").arg(index).arg(0).arg(last)).await?)?);
         }
         let mut holds = self.read_holds(&names, ids).await?;

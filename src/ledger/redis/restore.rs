@@ -6,22 +6,52 @@ use std::time::Duration;
 use ::redis::{Value, cmd};
 
 use super::directory::{chain_text, new_books, to_json};
+use super::whole::random_id;
 use super::{RedisLedger, reply, shape};
 use crate::ledger::names::{self, Tree};
 use crate::ledger::rules::{EXPIRED_KEPT_MS, SESSION_KEPT_MS};
 use crate::ledger::{
-    HoldBooks, HoldState, KeyRecord, LedgerError, Limits, Node, NodeBooks, NodeId, SessionBooks, SettledBooks,
-    Snapshot, State, TeamRecord,
+    Charge, Halted, HoldBooks, HoldState, KeyRecord, LedgerError, Limits, Node, NodeBooks, NodeId, SessionBooks,
+    SettledBooks, Snapshot, State, TeamRecord,
 };
+use crate::money::Money;
 
 /// How often gateways look whether the books are blocked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a rebuild counts as running after it was last heard of.
+const REBUILD_KEPT_MS: u64 = 60_000;
+/// How often it is heard of.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Written while the books are.
 const REASON: &str = "the books are being rebuilt; if nobody does so any more, run the rebuild again";
 
+pub(super) fn being_rebuilt() -> LedgerError {
+    let say = "the books are being rebuilt by another command; if that was broken off, wait a minute and try again";
+    LedgerError::Conflict(say.into())
+}
+
+/// Says that the rebuild still runs, for as long as it does.
+async fn renew(ledger: RedisLedger) {
+    let renewed = cmd("PEXPIRE").arg(names::rebuild()).arg(REBUILD_KEPT_MS).clone();
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = ledger.command(&renewed).await {
+            log::warn!("the ledger does not hear that its books are being rebuilt: {error}");
+        }
+    }
+}
+
 impl RedisLedger {
     /// See [`crate::ledger::Ledger::halt`]. The block of the ledger is seen within a moment, those of its trees hold at once.
-    pub async fn halt(&self, roots: &[NodeId]) -> Result<Duration, LedgerError> {
+    pub async fn halt(&self, roots: &[NodeId]) -> Result<Halted, LedgerError> {
+        let token = random_id()?;
+        let mut lock = cmd("SET");
+        lock.arg(names::rebuild()).arg(&token).arg("NX").arg("PX").arg(REBUILD_KEPT_MS);
+        if self.command(&lock).await? == Value::Nil {
+            return Err(being_rebuilt());
+        }
+        let renewal = Some(tokio::spawn(renew(self.clone())));
+        let halted = Halted { quiet_after: LOOK_EVERY + self.link.timeout(), token, renewal };
         let generation = self.block(REASON).await?;
         let known = reply::texts(self.command(cmd("SMEMBERS").arg(names::trees())).await?)?;
         let mut trees: Vec<NodeId> = known.iter().map(|root| NodeId::from(root.as_str())).collect();
@@ -29,7 +59,7 @@ impl RedisLedger {
         trees.sort();
         trees.dedup();
         self.each(trees, move |ledger, root| async move { ledger.block_tree(&root, generation).await }).await?;
-        Ok(LOOK_EVERY + self.link.timeout())
+        Ok(halted)
     }
 
     /// Blocks a tree for every gateway that knows no later generation, if it is there.
@@ -38,26 +68,52 @@ impl RedisLedger {
         if self.command(cmd("EXISTS").arg(&key)).await? == Value::Int(0) {
             return Ok(());
         }
+        let before = reply::optional_text(self.command(cmd("HGET").arg(&key).arg("z")).await?)?;
+        let before: Option<u64> = before.map(|text| reply::Words::new(&text).number()).transpose()?;
+        if before.is_some_and(|before| before >= generation) {
+            return Ok(());
+        }
         self.command(cmd("HSET").arg(&key).arg("z").arg(generation)).await.map(drop)
+    }
+
+    /// An error when another rebuild has begun since, because this one was not heard of for too long.
+    async fn still_ours(&self, halted: &Halted) -> Result<(), LedgerError> {
+        let token = reply::optional_text(self.command(cmd("GET").arg(names::rebuild())).await?)?;
+        if token.as_deref() == Some(&*halted.token) { Ok(()) } else { Err(being_rebuilt()) }
+    }
+
+    /// See [`crate::ledger::Ledger::give_up`].
+    pub async fn give_up(&self, halted: &Halted) -> Result<(), LedgerError> {
+        self.still_ours(halted).await?;
+        self.command(cmd("DEL").arg(names::rebuild())).await.map(drop)
+    }
+
+    /// True while somebody rebuilds the books.
+    pub(super) async fn is_being_rebuilt(&self) -> Result<bool, LedgerError> {
+        Ok(self.command(cmd("EXISTS").arg(names::rebuild())).await? != Value::Int(0))
     }
 
     /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; a record that the ledger has in the
     /// same or a later revision stays too.
-    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LedgerError> {
+    pub async fn restore(&self, snapshot: &Snapshot, halted: &Halted) -> Result<(), LedgerError> {
         let mut roots: Vec<NodeId> = snapshot.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
         roots.sort();
         roots.dedup();
+        self.still_ours(halted).await?;
         self.each(roots, |ledger, root| async move { ledger.clear_holds(&root).await }).await?;
         self.each(snapshot.settled.clone(), |ledger, one| async move { ledger.put_settled(&one).await }).await?;
         let now = snapshot.now;
         self.each(snapshot.sessions.clone(), move |ledger, one| async move { ledger.put_session(&one, now).await })
             .await?;
         self.each(snapshot.holds.clone(), |ledger, one| async move { ledger.put_hold(&one).await }).await?;
+        self.still_ours(halted).await?;
         let (tops, below): (Vec<NodeBooks>, Vec<NodeBooks>) =
             snapshot.nodes.iter().cloned().partition(|node| node.chain.len() == 1);
         self.each(below, |ledger, node| async move { ledger.put_node(&node).await }).await?;
         self.each(tops, |ledger, node| async move { ledger.put_node(&node).await }).await?;
-        self.accept().await.map(drop)
+        self.still_ours(halted).await?;
+        self.accept_now().await?;
+        self.give_up(halted).await
     }
 
     /// The ledger's own time.
@@ -67,9 +123,18 @@ impl RedisLedger {
         Ok(number(seconds)? * 1000 + number(micros)? / 1000 + self.frames.offset())
     }
 
-    /// Removes the open and expired holds of a tree, so that none of them is settled on books that do not count it.
+    /// Removes the open and expired holds of a tree, so that none of them is settled on books that do not count it. Their sessions, of which no
+    /// journal may know, get back what they hold for them.
     async fn clear_holds(&self, root: &NodeId) -> Result<(), LedgerError> {
         let names = Tree::of(root);
+        for hold in self.holds_of(root, usize::MAX).await? {
+            if hold.state == HoldState::Open && hold.at.session.is_some() {
+                // Books of which a part is gone may not let it: then its session is not counted on either.
+                if let Err(error) = self.settle(&hold.at, Charge::Exact(Money::ZERO)).await {
+                    log::debug!("hold {} could not be released: {error}", hold.at.hold);
+                }
+            }
+        }
         for index in [names.open(), names.expired()] {
             let ids = reply::texts(self.command(cmd("ZRANGE").arg(&index).arg(0).arg(-1)).await?)?;
             for id in ids {

@@ -70,7 +70,8 @@ impl RedisLedger {
             }
             Finding::Lost(reason) => {
                 guard.lose(generation, reason.clone());
-                if seen.lost.is_none() {
+                // Also to tell of a later generation: what an operator accepts must be later still.
+                if seen.lost.is_none() || seen.generation < generation {
                     self.whole_books("block", &generation.to_string(), &reason).await?;
                 }
                 whole = guard.whole();
@@ -129,8 +130,15 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::accept`].
     pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
-        self.whole_books("accept", &random_id()?, &Clock::System.now().to_string()).await?;
+        if self.is_being_rebuilt().await? {
+            return Err(super::restore::being_rebuilt());
+        }
+        self.accept_now().await?;
         self.books().await
+    }
+
+    pub(super) async fn accept_now(&self) -> Result<(), LedgerError> {
+        self.whole_books("accept", &random_id()?, &Clock::System.now().to_string()).await.map(drop)
     }
 
     /// Blocks the books for every gateway. Returns the generation that was blocked.
@@ -171,7 +179,7 @@ impl RedisLedger {
     }
 }
 
-fn random_id() -> Result<String, LedgerError> {
+pub(super) fn random_id() -> Result<String, LedgerError> {
     crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))
 }
 

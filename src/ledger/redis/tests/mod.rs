@@ -4,6 +4,7 @@ mod cluster;
 mod directory;
 mod faults;
 mod holds;
+mod rebuild;
 mod server;
 
 use std::sync::Arc;

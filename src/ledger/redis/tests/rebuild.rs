@@ -1,0 +1,110 @@
+//! Books that are stopped, written anew and accepted, with gateways beside that know them.
+
+use std::path::Path;
+
+use super::super::{Memory, RedisLedger, RedisOptions};
+use super::*;
+use crate::ledger::{Charge, Ledger, LedgerError, Settled, Snapshot};
+
+/// A gateway of its own on the server of a bench.
+async fn gateway(b: &Bench, folder: &Path, writer: &str) -> RedisLedger {
+    let memory = Memory { writer: writer.into(), file: folder.join(format!("{writer}.json")) };
+    let timeout = Duration::from_secs(5);
+    let options = RedisOptions {
+        timeout,
+        memory: Some(memory),
+        time_offset_ms: Arc::clone(&b.offset),
+        ..RedisOptions::new(b.server.url())
+    };
+    let ledger = RedisLedger::connect(options).await.unwrap();
+    ledger.inspect(&|| ()).await.unwrap();
+    ledger
+}
+
+fn is_lost<T>(result: Result<T, LedgerError>) -> bool {
+    matches!(result, Err(LedgerError::Lost(_)))
+}
+
+fn is_conflict<T>(result: Result<T, LedgerError>) -> bool {
+    matches!(result, Err(LedgerError::Conflict(_)))
+}
+
+#[tokio::test]
+async fn a_halt_stops_gateways_at_once_also_those_that_have_not_looked() {
+    let b = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (view, other) = (b.key("key", None, Limits::default()).await, b.key("other", None, Limits::default()).await);
+    let one = gateway(&b, folder.path(), "00000000000000aa").await;
+    let ask_one = ask(&view, 1, 10);
+    assert_eq!(granted(&one.reserve(&ask_one).await.unwrap()), 10);
+    let halted = b.ledger.halt(&[]).await.unwrap();
+    // It was not told; each tree tells it, also one that it sees for the first time.
+    assert!(is_lost(one.reserve(&ask(&other, 1, 1)).await));
+    assert!(is_lost(one.settle(&ask_one.hold_ref(), Charge::Full).await));
+    assert_eq!(b.day(&view.key.id).await, (0, 10));
+    b.ledger.give_up(&halted).await.unwrap();
+    // Nobody has decided yet.
+    one.inspect(&|| ()).await.unwrap_err();
+    assert!(is_lost(one.reserve(&ask(&view, 1, 1)).await));
+    b.ledger.accept().await.unwrap();
+    one.inspect(&|| ()).await.unwrap();
+    assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
+    let settled = one.settle(&ask_one.hold_ref(), Charge::Full).await.unwrap();
+    assert_eq!(settled, Settled::Applied { charged: usd(10), held: usd(10) });
+}
+
+#[tokio::test]
+async fn nobody_else_rebuilds_or_accepts_meanwhile() {
+    let b = Bench::new().await;
+    let halted = b.ledger.halt(&[]).await.unwrap();
+    assert!(is_conflict(b.ledger.halt(&[]).await));
+    assert!(is_conflict(b.ledger.accept().await));
+    b.ledger.give_up(&halted).await.unwrap();
+    // One that was not heard of for a minute, and comes back after another one began.
+    let second = b.ledger.halt(&[]).await.unwrap();
+    let snapshot = Snapshot::default();
+    assert!(is_conflict(b.ledger.restore(&snapshot, &halted).await));
+    assert!(is_conflict(b.ledger.give_up(&halted).await));
+    b.ledger.restore(&snapshot, &second).await.unwrap();
+    b.ledger.accept().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_later_than_all_that_gateways_know_whatever_was_forgotten() {
+    let b = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let one = gateway(&b, folder.path(), "00000000000000aa").await;
+    // An operator whose clock is a year ahead.
+    let ahead = Clock::System.now() + 365 * DAY;
+    b.ledger.command(::redis::cmd("HSET").arg("lp1:books").arg("gen").arg(ahead)).await.unwrap();
+    one.inspect(&|| ()).await.unwrap();
+    let view = b.key("key", None, Limits::default()).await;
+    assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
+    b.ledger.command(&::redis::cmd("FLUSHALL")).await.unwrap();
+    let view = b.key("key", None, Limits::default()).await;
+    one.inspect(&|| ()).await.unwrap_err();
+    let accepted = b.ledger.accept().await.unwrap();
+    assert!(accepted.generation > u64::try_from(ahead).unwrap(), "{accepted:?}");
+    one.inspect(&|| ()).await.unwrap();
+    assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_session_gets_back_what_a_hold_without_a_line_took_from_it() {
+    let b = Bench::new().await;
+    let view = b.key("key", None, Limits::default()).await;
+    let ask = in_session(ask(&view, 1, 10), "s", None, None);
+    b.reserve(&ask).await;
+    let ledger = Ledger::Redis(b.ledger.handle());
+    // A journal that knows the key, and neither the hold nor its session.
+    let status = ledger.record(&view.key.id).await.unwrap();
+    let mut counters = crate::ledger::rules::Counters::starting(&crate::clock::Calendar::utc().frame(0).unwrap());
+    counters.clock = 1;
+    let node = crate::ledger::NodeBooks { chain: vec![view.key.id.clone()], record: status, counters };
+    let snapshot = Snapshot { now: Clock::System.now(), nodes: vec![node], ..Snapshot::default() };
+    let halted = ledger.halt(&[]).await.unwrap();
+    ledger.restore(&snapshot, &halted).await.unwrap();
+    let session = b.ledger.session(&view.key.id, "s").await.unwrap().unwrap();
+    assert_eq!((session.spent.nano(), session.held.nano()), (0, 0));
+    assert_eq!(b.ledger.holds(10).await.unwrap(), []);
+}
