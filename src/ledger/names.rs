@@ -12,7 +12,7 @@
 //! | `lp1:{root}:e` | sorted set | expired holds by the time at which they are forgotten |
 //! | `lp1:{root}:s:KEY:SESSION` | string | a session; with a time to live while no hold is open |
 //! | `lp1:books` | hash | the ledger as a whole: `id`, `gen` when an operator last accepted it, `lost` and `at` while it is blocked |
-//! | `lp1:rebuild` | text | who rebuilds the books; it expires by itself |
+//! | `lp1:rebuild` | string | who rebuilds the books; it expires by itself |
 //! | `lp1:trees` | set | the roots of all trees |
 //! | `lp1:id:NODE` | string | the chain of a node: ids joined with commas, itself first, its root last |
 //! | `lp1:hash:HASH` | string | the chain of the key with this hash. Counts only if the key's own `h` agrees |

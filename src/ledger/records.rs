@@ -204,6 +204,8 @@ pub struct KeyView {
     pub chain: Vec<NodeId>,
     /// Counts the changes of the key's record.
     pub revision: u64,
+    /// The ledger's generation when it was read: of an earlier one, which an operator has given up since, the revision says nothing.
+    pub generation: u64,
     /// The record.
     pub key: KeyRecord,
 }

@@ -74,6 +74,7 @@ impl<S: Store> Books<S> {
                 hash: *hash,
                 chain: chain.iter().map(|row| row.id().clone()).collect(),
                 revision: row.revision,
+                generation: 0,
                 key: key.clone(),
             }),
             Node::Team(_) => None,

@@ -202,7 +202,7 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::probe`].
     pub async fn probe(&self) -> Result<(), LedgerError> {
-        let ask = probe_ask()?;
+        let ask = probe_ask(self.generation())?;
         let mut verdict = self.reserve(&ask).await?;
         if verdict == Verdict::Stale {
             self.create_probe(&ask.view).await?;
@@ -232,7 +232,7 @@ impl RedisLedger {
 }
 
 /// A hold of one nano-dollar on the probe's own budget.
-fn probe_ask() -> Result<Reserve, LedgerError> {
+fn probe_ask(generation: u64) -> Result<Reserve, LedgerError> {
     let id = NodeId::from(names::PROBE);
     let hash = KeyHash::from_hex(&"0".repeat(64)).ok_or_else(|| reply::unexpected("a hash of zeros"))?;
     let key = KeyRecord {
@@ -249,7 +249,7 @@ fn probe_ask() -> Result<Reserve, LedgerError> {
     let one = Money::from_nano(1);
     Ok(Reserve {
         hold: HoldId::random()?,
-        view: Arc::new(KeyView { hash, chain: vec![id], revision: 1, key }),
+        view: Arc::new(KeyView { hash, chain: vec![id], revision: 1, generation, key }),
         session: None,
         least: one,
         most: one,

@@ -141,6 +141,8 @@ impl RedisLedger {
 fn taking<'a>(ask: &'a Reserve, root: &NodeId, claim: &'a Claim) -> Call<'a> {
     let (view, tree) = (&*ask.view, Tree::of(root));
     let session = ask.session.as_ref();
+    // No record has the revision 0: the view is stale, and says nothing against these books.
+    let revision = if view.generation == claim.generation { view.revision } else { 0 };
     let mut keys = Vec::with_capacity(3 + view.chain.len());
     keys.push(tree.hold(&ask.hold));
     keys.push(tree.open());
@@ -151,7 +153,7 @@ fn taking<'a>(ask: &'a Reserve, root: &NodeId, claim: &'a Claim) -> Call<'a> {
         .arg(view.chain.len() as u64)
         .arg(&*ask.hold.0)
         .arg(view.hash.hex())
-        .arg(view.revision)
+        .arg(revision)
         .arg(least)
         .arg(most)
         .arg(ask.ttl_ms.min(TTL_MS_MAX))

@@ -252,6 +252,7 @@ impl RedisLedger {
         if let Some(guard) = &self.guard {
             guard.check()?;
         }
+        let generation = self.generation();
         let hex = hash.hex();
         let pointer = reply::optional_text(self.command(cmd("GET").arg(names::hash(&hex))).await?)?;
         let Some(pointer) = pointer else { return self.still_there().await.map(|()| None) };
@@ -259,7 +260,7 @@ impl RedisLedger {
         let Some(loaded) = self.load_made(&chain).await? else { return self.still_there().await.map(|()| None) };
         match loaded.node {
             Node::Key(key) if key.hash == hex => {
-                Ok(Some(KeyView { hash: *hash, chain, revision: loaded.revision, key }))
+                Ok(Some(KeyView { hash: *hash, chain, revision: loaded.revision, generation, key }))
             }
             _ => Ok(None),
         }

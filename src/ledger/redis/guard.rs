@@ -87,7 +87,7 @@ pub(super) struct Claim {
     pub(super) field: String,
     /// Generation, count and name of the books, packed for `lua/prelude.lua`; empty for somebody who remembers nothing.
     pub(super) known: Vec<u8>,
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 impl Claim {
@@ -222,6 +222,11 @@ impl Guard {
     /// What is known of the ledger as a whole.
     pub(super) fn whole(&self) -> Whole {
         self.known().whole.clone()
+    }
+
+    /// The generation of the ledger that is known.
+    pub(super) fn generation(&self) -> u64 {
+        self.known().whole.generation
     }
 
     /// Writes the file if there is something new. Blocks.

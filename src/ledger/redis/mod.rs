@@ -152,6 +152,11 @@ impl RedisLedger {
         self.guard.as_ref().map_or_else(|| Ok(Claim::default()), |guard| guard.claim(root))
     }
 
+    /// The generation of the books that this gateway works with; 0 for one that remembers nothing.
+    fn generation(&self) -> u64 {
+        self.guard.as_ref().map_or(0, |guard| guard.generation())
+    }
+
     /// The same ledger with connections of its own, for another runtime. It connects when it is first used there.
     ///
     /// A connection lives on the runtime on which it was made, and dies with it: give each runtime its own handle.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::{Memory, RedisLedger, RedisOptions};
 use super::*;
-use crate::ledger::{Charge, Ledger, LedgerError, Settled, Snapshot};
+use crate::ledger::{Charge, Edit, Ledger, LedgerError, Settled, Snapshot};
 
 /// A gateway of its own on the server of a bench.
 async fn gateway(b: &Bench, folder: &Path, writer: &str) -> RedisLedger {
@@ -19,6 +19,11 @@ async fn gateway(b: &Bench, folder: &Path, writer: &str) -> RedisLedger {
     let ledger = RedisLedger::connect(options).await.unwrap();
     ledger.inspect(&|| ()).await.unwrap();
     ledger
+}
+
+/// A key as this gateway sees it now.
+async fn again(gateway: &RedisLedger, view: &KeyView) -> Arc<KeyView> {
+    Arc::new(gateway.key_by_hash(&view.hash).await.unwrap().unwrap())
 }
 
 fn is_lost<T>(result: Result<T, LedgerError>) -> bool {
@@ -48,6 +53,7 @@ async fn a_halt_stops_gateways_at_once_also_those_that_have_not_looked() {
     assert!(is_lost(one.reserve(&ask(&view, 1, 1)).await));
     b.ledger.accept().await.unwrap();
     one.inspect(&|| ()).await.unwrap();
+    let view = again(&one, &view).await;
     assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
     let settled = one.settle(&ask_one.hold_ref(), Charge::Full).await.unwrap();
     assert_eq!(settled, Settled::Applied { charged: usd(10), held: usd(10) });
@@ -78,7 +84,7 @@ async fn what_is_accepted_is_later_than_all_that_gateways_know_whatever_was_forg
     let ahead = Clock::System.now() + 365 * DAY;
     b.ledger.command(::redis::cmd("HSET").arg("lp1:books").arg("gen").arg(ahead)).await.unwrap();
     one.inspect(&|| ()).await.unwrap();
-    let view = b.key("key", None, Limits::default()).await;
+    let view = again(&one, &*b.key("key", None, Limits::default()).await).await;
     assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
     b.ledger.command(&::redis::cmd("FLUSHALL")).await.unwrap();
     let view = b.key("key", None, Limits::default()).await;
@@ -86,7 +92,31 @@ async fn what_is_accepted_is_later_than_all_that_gateways_know_whatever_was_forg
     let accepted = b.ledger.accept().await.unwrap();
     assert!(accepted.generation > u64::try_from(ahead).unwrap(), "{accepted:?}");
     one.inspect(&|| ()).await.unwrap();
+    let view = again(&one, &view).await;
     assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
+}
+
+/// A call that began before an operator accepted older books, and reserves afterwards: it is not what tells that books are lost.
+#[tokio::test]
+async fn what_a_call_saw_before_an_accept_says_nothing_against_the_books() {
+    let b = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let one = gateway(&b, folder.path(), "00000000000000aa").await;
+    let before = b.key("key", None, Limits::default()).await;
+    let key = &before.key.id;
+    b.ledger.edit(key, &Edit::State(State::Paused)).await.unwrap();
+    b.ledger.edit(key, &Edit::State(State::Active)).await.unwrap();
+    let old = again(&one, &before).await;
+    assert_eq!(old.revision, before.revision + 2);
+    // As from an older file.
+    let node = crate::ledger::names::Tree::of(key).node(key);
+    b.ledger.command(::redis::cmd("HSET").arg(node).arg("v").arg(before.revision)).await.unwrap();
+    assert!(is_lost(one.reserve(&ask(&old, 1, 1)).await));
+    b.ledger.accept().await.unwrap();
+    one.inspect(&|| ()).await.unwrap();
+    assert_eq!(one.reserve(&ask(&old, 1, 1)).await, Ok(Verdict::Stale));
+    assert_eq!(granted(&one.reserve(&ask(&again(&one, &before).await, 1, 1)).await.unwrap()), 1);
+    one.probe().await.unwrap();
 }
 
 #[tokio::test]
