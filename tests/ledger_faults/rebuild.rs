@@ -180,6 +180,8 @@ async fn a_settlement_whose_answer_was_lost_counts_as_made() {
         assert!(invoice <= books.spent + books.held, "{point}: {books:?} below {invoice}");
         drop(live);
         lab.world.restart_gateway(0).await;
+        let free = Request::get("/openai/v1/models").bearer(&key.secret);
+        until("calls go out", async || lab.world.send_to(1, &free).await.status != 503).await;
         lab.world.settled().await;
         lab.world.assert_books_sound().await;
     }
