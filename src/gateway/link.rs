@@ -140,7 +140,8 @@ impl ClientLink {
     /// Ends a call of this connection, if it still runs, also while it waits for the provider. A later one is not touched: whoever ends a
     /// call may have looked at it a while ago.
     pub fn abort(&self, call: u64) {
-        self.aborted.store(call, Ordering::Release);
+        // Numbers only grow: who comes late with an earlier call takes nothing back.
+        self.aborted.fetch_max(call, Ordering::AcqRel);
         if let Some(waker) = lock(&self.reader).take() {
             waker.wake();
         }
@@ -206,6 +207,8 @@ mod tests {
         assert!(!link.is_aborted(), "another call runs");
         link.abort(link.call());
         assert!(link.is_aborted());
+        link.abort(first);
+        assert!(link.is_aborted(), "an abort of another call took it back");
         link.end_call();
         assert!(!link.is_aborted());
     }

@@ -92,7 +92,7 @@ struct Sum<'a> {
     /// Settlements whose hold was not read yet, or that another one may still correct.
     ends: HashMap<HoldId, End>,
     /// Holds of whose end more than one line may tell, wherever these are.
-    disputed: HashSet<HoldId>,
+    disputed: &'a HashSet<HoldId>,
     records: HashMap<NodeId, (Node, u64)>,
     chains: HashMap<NodeId, Vec<NodeId>>,
     states: HashMap<(NodeId, Arc<str>), (Millis, State)>,
@@ -103,7 +103,7 @@ struct Sum<'a> {
 }
 
 impl<'a> Sum<'a> {
-    fn new(calendar: &'a Calendar, frame: &'a Frame, now: Millis) -> Self {
+    fn new(calendar: &'a Calendar, frame: &'a Frame, now: Millis, disputed: &'a HashSet<HoldId>) -> Self {
         Sum {
             calendar,
             frame,
@@ -111,7 +111,7 @@ impl<'a> Sum<'a> {
             latest: 0,
             open: HashMap::new(),
             ends: HashMap::new(),
-            disputed: HashSet::new(),
+            disputed,
             records: HashMap::new(),
             chains: HashMap::new(),
             states: HashMap::new(),
@@ -240,8 +240,8 @@ pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuil
     for path in &files.paths {
         read_disputed(path, &mut disputed)?;
     }
-    let (rebuilt, latest) = sum_up(files, calendar, now, disputed.clone())?;
-    if latest <= now { Ok(rebuilt) } else { sum_up(files, calendar, latest, disputed).map(|(rebuilt, _)| rebuilt) }
+    let (rebuilt, latest) = sum_up(files, calendar, now, &disputed)?;
+    if latest <= now { Ok(rebuilt) } else { sum_up(files, calendar, latest, &disputed).map(|(rebuilt, _)| rebuilt) }
 }
 
 /// The books, and when the last hold was taken.
@@ -249,7 +249,7 @@ fn sum_up(
     files: &Files,
     calendar: &Calendar,
     now: Millis,
-    disputed: HashSet<HoldId>,
+    disputed: &HashSet<HoldId>,
 ) -> Result<(Rebuilt, Millis), String> {
     let frame = calendar.frame(now).map_err(|e| e.to_string())?;
     let needed = frame.starts[Window::Weekly.index()].min(frame.starts[Window::Monthly.index()]);
@@ -260,8 +260,7 @@ fn sum_up(
                 .into(),
         );
     }
-    let mut sum = Sum::new(calendar, &frame, now);
-    sum.disputed = disputed;
+    let mut sum = Sum::new(calendar, &frame, now, disputed);
     for path in &files.paths {
         read(path, |line| sum.take(line))?;
     }
@@ -453,9 +452,9 @@ mod tests {
     fn holds_that_have_ended_take_no_memory() {
         let (calendar, now) = (Calendar::utc(), Clock::System.now());
         let frame = calendar.frame(now).unwrap();
-        let mut sum = Sum::new(&calendar, &frame, now);
         let later = HoldId("later".into());
-        sum.disputed.insert(later.clone());
+        let disputed = HashSet::from([later.clone()]);
+        let mut sum = Sum::new(&calendar, &frame, now, &disputed);
         for nth in 0..1000 {
             let hold = if nth == 500 { later.clone() } else { HoldId(format!("h{nth}").into()) };
             let (amount, chain) = (Money::from_nano(10), vec!["k_1".into()]);

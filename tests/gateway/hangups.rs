@@ -134,12 +134,7 @@ async fn c28_a_client_that_stops_reading_and_leaves() {
         let mut live = world.live(&key, &body).await;
         live.skip(3).await;
         // 4 MB of events pile up in the sockets; the provider is held back, and the gateway keeps no more than its share.
-        until("the stream stands still", async || {
-            let before = world.invoice().await.nano;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            world.invoice().await.nano == before
-        })
-        .await;
+        world.stands_still().await;
         live.reset();
         world.assert_books_sound().await;
         if mode == "drain" {

@@ -82,12 +82,7 @@ async fn a_kill_reaches_a_stream_whose_client_has_stopped_reading() {
     let body = with(streamed("tokens=16000;leave=stop"), object!({ "max_tokens": 16_000 }));
     let mut live = world.live(&key, &body).await;
     live.skip(3).await;
-    until("the stream stands still", async || {
-        let before = world.invoice().await.nano;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        world.invoice().await.nano == before
-    })
-    .await;
+    world.stands_still().await;
     assert!(world.books(&key).await.held > 0, "the gateway still has bytes for its client");
     let start = Instant::now();
     world.cli_ok(&["kill", &key.id]);

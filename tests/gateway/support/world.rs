@@ -223,6 +223,16 @@ impl World {
         self.dir.path().join(format!("{name}.failpoints"))
     }
 
+    /// Waits until the provider generates nothing any more: it has ended, or nobody takes what it sends.
+    pub async fn stands_still(&self) {
+        until("the provider stands still", async || {
+            let before = self.invoice().await.nano;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            self.invoice().await.nano == before
+        })
+        .await;
+    }
+
     /// From now on gateway `at` does at its failpoints what the text says (`src/failpoint.rs`).
     pub fn arm(&self, at: usize, text: &str) {
         let file = self.failpoints(&format!("gateway{at}"));
