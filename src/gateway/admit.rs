@@ -335,8 +335,7 @@ impl Taking<'_, '_> {
             session: self.session(),
             least,
             most,
-            // Twice the longest call: a hold that expires belongs to a gateway that died.
-            ttl_ms: self.request.settings.limits.call_seconds.saturating_mul(2000),
+            ttl_ms: self.request.settings.limits.hold_ms(),
             note: self.id.to_string(),
         })
     }

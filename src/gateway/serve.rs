@@ -65,7 +65,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     let settings = app.settings.load_full();
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     if let Some(own) = &own {
-        keep_settlements(&app.settler, &settings.state, own)?;
+        keep_settlements(&app.settler, &settings, own)?;
         core.spawn(app.settler.clone().run_until_served(ledger.clone()));
     }
     for_ever(&core, "watches running calls", &app, &ledger, keeper::watch);
@@ -160,21 +160,29 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
     while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
-    if !app.settler.drain(ledger, deadline).await {
-        leave_on_disk(app);
+    let is_kept = app.settler.drain(ledger, deadline).await || leave_on_disk(app);
+    if is_kept
+        && app.in_flight.load(Ordering::Acquire) == 0
+        && let Err(error) = app.settler.leaves_nothing()
+    {
+        log::warn!("the next gateway settles the last calls once more, which changes nothing: {error}");
     }
     app.reports.flush(std::time::Instant::now() + LAST_REPORTS).await;
 }
 
-/// Settlements that the ledger did not take in time wait for the next gateway.
-fn leave_on_disk(app: &App) {
+/// Settlements that the ledger did not take in time wait for the next gateway. False when they cannot.
+fn leave_on_disk(app: &App) -> bool {
     let left = app.settler.pending();
     match app.settler.save_all() {
         Ok(Some(saved)) if saved > 0 => {
-            log::warn!("{saved} settlements wait below `state:`; the next gateway there makes them")
+            log::warn!("{saved} settlements wait below `state:`; the next gateway there makes them");
+            true
         }
         _ => {
-            log::error!("{left} settlements could not be written; their holds will be charged in full when they expire")
+            log::error!(
+                "{left} settlements could not be written; their holds will be charged in full when they expire"
+            );
+            false
         }
     }
 }

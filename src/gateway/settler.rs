@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::spool::Spool;
 use crate::alerts::Notes;
+use crate::journal;
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
 use crate::money::Money;
 use crate::observe::metrics;
@@ -153,17 +154,26 @@ impl Settler {
         self.wake.notify_one();
     }
 
-    /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what earlier gateways left there and in `orphans`.
-    pub fn keep_in(&self, folder: &Path, orphans: &[PathBuf]) -> std::io::Result<()> {
-        let left = self.spool.open(folder, orphans)?;
+    /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what earlier gateways left there and in `orphans`,
+    /// and what they `announced` last.
+    pub fn keep_in(&self, folder: &Path, orphans: &[PathBuf], announced: Vec<Job>) -> std::io::Result<()> {
+        let left = self.spool.open(folder, orphans, announced)?;
         if !left.is_empty() {
-            log::warn!("{} settlements of an earlier run are made now: the ledger had not taken them", left.len());
+            log::warn!(
+                "{} settlements of an earlier run are made now, where the ledger has not taken them",
+                left.len()
+            );
         }
         for job in left {
             failpoint!("spool_replayed");
             self.take_over(Job { ending: self.announce(), ..job }, true);
         }
         self.spool.keep()
+    }
+
+    /// At the end, when all that was owed is made or written down: the next gateway in the folder need not ask what became of the last calls.
+    pub fn leaves_nothing(&self) -> std::io::Result<()> {
+        self.spool.folder().map_or(Ok(()), |folder| journal::mark_answered(&folder))
     }
 
     /// Writes down what is owed, at the end. Returns how many settlements wait on disk, `None` where there is none.

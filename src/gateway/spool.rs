@@ -87,11 +87,12 @@ impl Spool {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Begins to keep the file in `folder`: returns what it and the files of `orphans`, folders that no gateway has, say is owed. Theirs
-    /// are removed once all of it is in the own file.
-    pub fn open(&self, folder: &Path, orphans: &[PathBuf]) -> io::Result<Vec<Job>> {
+    /// Begins to keep the file in `folder`: returns what it and the files of `orphans`, folders that no gateway has, say is owed, and
+    /// `others` that may be owed as well. The files of orphans are removed once all of it is in the own file.
+    pub fn open(&self, folder: &Path, orphans: &[PathBuf], others: Vec<Job>) -> io::Result<Vec<Job>> {
         let path = folder.join(FILE);
-        let mut jobs = read(&path)?;
+        let mut jobs: HashMap<HoldId, Job> = others.into_iter().map(|job| (job.at.hold.clone(), job)).collect();
+        jobs.extend(read(&path)?);
         for orphan in orphans {
             jobs.extend(read(&orphan.join(FILE))?);
         }
@@ -161,6 +162,11 @@ impl Spool {
         drop(owed);
         disk.tidy(count, anew)?;
         Ok(count)
+    }
+
+    /// Where the file is; `None` when there is none.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.disk().as_ref().and_then(|disk| disk.path.parent().map(Path::to_path_buf))
     }
 
     fn owed(&self) -> MutexGuard<'_, Owed> {
@@ -295,7 +301,7 @@ mod tests {
 
     fn opened(folder: &Path) -> (Spool, Vec<u64>) {
         let spool = Spool::default();
-        let owed = spool.open(folder, &[]).unwrap();
+        let owed = spool.open(folder, &[], Vec::new()).unwrap();
         for job in &owed {
             spool.owes(&Job { ending: place(job), ..job.clone() }, true);
         }
@@ -438,7 +444,7 @@ mod tests {
             spool.save(Duration::ZERO).unwrap();
         }
         assert!(is_owing(orphan.path()));
-        let owed = Spool::default().open(own.path(), &[orphan.path().to_path_buf()]).unwrap();
+        let owed = Spool::default().open(own.path(), &[orphan.path().to_path_buf()], Vec::new()).unwrap();
         assert_eq!(owed.len(), 2);
         assert!(!is_owing(orphan.path()));
         assert_eq!(opened(own.path()).1, [1, 2]);

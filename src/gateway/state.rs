@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::app::size;
-use super::settler::Settler;
+use super::settler::{Job, Settler};
 use super::spool;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::config::{LedgerUrl, Settings};
-use crate::journal::{self, Journal, Keep, OPERATOR};
+use crate::journal::{self, Announced, Journal, Keep, OPERATOR};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use crate::ledger::redis::{Memory, RedisLedger, RedisOptions};
-use crate::ledger::{Journalled, Ledger, LedgerError, Recorder};
+use crate::ledger::{HoldRef, Journalled, Ledger, LedgerError, Recorder};
 
 /// Gateways of one folder: more than any machine runs.
 const GATEWAYS_MAX: usize = 1024;
@@ -73,20 +73,41 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 
 /// Lets the settler keep what the ledger does not take in the gateway's own folder, and make what is left there and in folders
 /// whose gateways are gone.
-pub fn keep_settlements(settler: &Settler, state: &Path, own: &Own) -> Result<(), LedgerError> {
+pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
+    let state = &settings.state;
     let cannot = |why: std::io::Error| unusable(state, &why.to_string());
     let (mut orphans, mut locks) = (Vec::new(), Vec::new());
     for writer in writers(state).map_err(cannot)?.into_iter().filter(|writer| *writer != own.writer) {
         let folder = state.join(format!("gateway-{writer}"));
-        if spool::is_owing(&folder)
-            && let Some(lock) = lock(&folder).map_err(cannot)?
-        {
+        let is_done = !spool::is_owing(&folder) && journal::is_marked(&folder).map_err(cannot)?;
+        if !is_done && let Some(lock) = lock(&folder).map_err(cannot)? {
             orphans.push(folder);
             locks.push(lock);
         }
     }
+    let folders = || std::iter::once(&own.folder).chain(&orphans);
+    let announced = folders().flat_map(|folder| announced_in(folder, settings)).collect();
     // The locks are held until everything is in the own folder.
-    settler.keep_in(&own.folder, &orphans).map_err(|e| unusable(&own.folder, &e.to_string()))
+    settler.keep_in(&own.folder, &orphans, announced).map_err(|e| unusable(&own.folder, &e.to_string()))?;
+    folders().try_for_each(|folder| journal::mark_answered(folder)).map_err(cannot)
+}
+
+/// What the gateway that had a folder was about to settle when it was killed.
+fn announced_in(folder: &Path, settings: &Settings) -> Vec<Job> {
+    let longest = Millis::try_from(settings.limits.hold_ms()).unwrap_or(Millis::MAX);
+    let announced = journal::announced_last(folder, longest).unwrap_or_else(|error| {
+        let folder = folder.display();
+        log::warn!("{folder}: {error}: what was just being settled there is charged in full when it expires");
+        Vec::new()
+    });
+    announced.into_iter().map(job).collect()
+}
+
+fn job(Announced { hold, charge }: Announced) -> Job {
+    let at = HoldRef { hold: hold.hold, chain: hold.chain, session: hold.session.map(|session| session.id) };
+    let provider = hold.note.split_once('/').map_or("", |(provider, _)| provider).into();
+    // Not `taken`: a hold that the ledger has forgotten by now was settled long ago.
+    Job { at: Arc::new(at), charge, provider, model: hold.note.into(), taken: false, ending: 0 }
 }
 
 /// The holds whose settlements wait on disk below `state`, whether or not their gateways run.

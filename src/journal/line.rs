@@ -10,8 +10,9 @@ use crate::clock::Millis;
 use crate::ledger::{Charge, HoldId, KeyRecord, NodeId, State, TeamRecord};
 use crate::money::Money;
 
-/// The version of these lines. Version 1 had no [`Line::Settling`], and a [`Line::Settle`] for each settlement.
-pub const VERSION: u32 = 2;
+/// The version of these lines. Versions before 3 had no [`Line::Due`]. Version 1 had no [`Line::Settling`] either, and a [`Line::Settle`] for
+/// each settlement.
+pub const VERSION: u32 = 3;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub enum Line {
         /// When, by the writer's clock.
         at: Millis,
     },
+    /// A hold is due, and about to be charged in full by whoever found it. Its [`Line::Hold`] tells more, if there is one: not where a
+    /// gateway died before it was written.
+    Due(HoldLine),
     /// A key is like this.
     Key {
         /// Counts the changes of the record.
@@ -90,7 +94,7 @@ pub struct HoldLine {
     pub session: Option<SessionLine>,
     /// What is held.
     pub amount: Money,
-    /// The ledger's time.
+    /// The ledger's time; in [`Line::Due`] the start of its minute, by the windows that it was taken from.
     pub now: Millis,
     /// When it is charged in full.
     pub expires_at: Millis,

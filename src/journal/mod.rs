@@ -5,14 +5,17 @@
 //! * `writer`: the thread that writes, off the way of calls but before they go out.
 //! * `read`: files back to lines, in order and without gaps.
 //! * `sum`: lines to books.
+//! * `tail`: what a gateway that was killed was about to settle.
 
 pub mod line;
 mod read;
 mod sum;
+mod tail;
 mod writer;
 
 pub use read::{Files, OPERATOR};
 pub use sum::{Rebuilt, rebuild};
+pub use tail::{Announced, announced_last, is_marked, mark_answered};
 pub use writer::PATIENCE;
 
 use std::collections::{HashMap, HashSet};
@@ -25,9 +28,10 @@ use async_trait::async_trait;
 
 use self::line::{HoldLine, How, Line, SessionLine};
 use self::writer::Writer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Window};
 use crate::ledger::{
-    Charge, Ended, Held, HoldId, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled, State,
+    Charge, Ended, Held, HoldBooks, HoldId, HoldInfo, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled,
+    State,
 };
 
 /// Records of which the revision written last is remembered.
@@ -150,6 +154,13 @@ impl Recorder for Journal {
         }
     }
 
+    async fn due(&self, holds: &[HoldBooks]) {
+        let lines: Vec<Line> = holds.iter().map(|hold| Line::Due(due_line(hold))).collect();
+        if let Err(error) = self.write(&lines).await {
+            log::warn!("{} holds that are due have no lines: {error}", lines.len());
+        }
+    }
+
     async fn record(&self, node: &Node, revision: u64) {
         if !self.is_news(node.id(), revision) {
             return;
@@ -183,6 +194,20 @@ fn hold_line(ask: &Reserve, held: &Held) -> HoldLine {
         now: held.now,
         expires_at: held.now.saturating_add(ttl_ms),
         note: ask.note.clone(),
+    }
+}
+
+fn due_line(hold: &HoldBooks) -> HoldLine {
+    let HoldInfo { at, amount, expires_at, note, .. } = &hold.info;
+    HoldLine {
+        hold: at.hold.clone(),
+        chain: at.chain.clone(),
+        session: at.session.clone().map(|id| SessionLine { id, budget: None, steps: None }),
+        amount: *amount,
+        // Every longer window that this minute began in is one that the hold was taken from.
+        now: hold.starts[Window::Minute.index()],
+        expires_at: *expires_at,
+        note: note.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::line::{How, Line, VERSION};
@@ -97,7 +97,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// The first line of a gateway's file: writer, number, time. `None` for a file of commands.
-fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
+pub(super) fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
     let file = File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
     let mut text = String::new();
     BufReader::new(file).read_line(&mut text).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
@@ -116,7 +116,7 @@ fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
 /// acted on it. Any other damage is an error.
 pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
     let shared = path.file_stem().is_some_and(|stem| stem == OPERATOR);
-    each_line(path, |number, text| {
+    each_line(path, 0, |number, text| {
         match serde_json::from_slice(text) {
             Ok(line) => take(line),
             // Half a line of a command: it has said so, and another one may have gone on behind it.
@@ -127,10 +127,19 @@ pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
     })
 }
 
-/// Collects the holds of whose end more than one line may tell. What is damaged is left to [`read`].
-pub fn read_disputed(path: &Path, disputed: &mut HashSet<HoldId>) -> Result<(), String> {
+/// Holds of which more may be said than their first lines say.
+#[derive(Debug, Default)]
+pub struct Disputed {
+    /// More than one line may tell of their end.
+    pub ends: HashSet<HoldId>,
+    /// They have a [`Line::Due`].
+    pub due: HashSet<HoldId>,
+}
+
+/// Collects what is disputed in a file. What is damaged is left to [`read`].
+pub fn read_disputed(path: &Path, disputed: &mut Disputed) -> Result<(), String> {
     let mut has_announcements = true;
-    each_line(path, |number, text| {
+    each_line(path, 0, |number, text| {
         if number == 1 {
             has_announcements = !matches!(serde_json::from_slice(text), Ok(Line::File { version: 1, .. }));
         }
@@ -139,15 +148,27 @@ pub fn read_disputed(path: &Path, disputed: &mut HashSet<HoldId>) -> Result<(), 
             && let Ok(Line::Settle { hold, how, .. }) = serde_json::from_slice(text)
             && (has_announcements || how != How::Applied)
         {
-            disputed.insert(hold);
+            disputed.ends.insert(hold);
+        }
+        if text.starts_with(br#"{"line":"due","#)
+            && let Ok(Line::Due(hold)) = serde_json::from_slice(text)
+        {
+            disputed.due.insert(hold.hold);
         }
         Ok(())
     })
 }
 
-fn each_line(path: &Path, mut take: impl FnMut(u64, &[u8]) -> Result<(), String>) -> Result<(), String> {
+/// Gives every line from a place in a file on, with its number from there, to `take`.
+pub(super) fn each_line(
+    path: &Path,
+    from: u64,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
     let cannot = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
-    let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
+    let mut file = File::open(path).map_err(cannot)?;
+    file.seek(SeekFrom::Start(from)).map_err(cannot)?;
+    let mut reader = BufReader::new(file);
     let mut text = Vec::new();
     for number in 1_u64.. {
         text.clear();

@@ -4,11 +4,12 @@
 //! when it is due.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::line::{HoldLine, How, Line};
-use super::read::{Files, read, read_disputed};
+use super::read::{Disputed, Files, read, read_disputed};
 use crate::clock::{Calendar, Frame, Millis, WINDOWS, Window};
 use crate::ledger::rules::{self, Counters, SessionBook};
 use crate::ledger::{
@@ -91,8 +92,8 @@ struct Sum<'a> {
     open: HashMap<HoldId, HoldLine>,
     /// Settlements whose hold was not read yet, or that another one may still correct.
     ends: HashMap<HoldId, End>,
-    /// Holds of whose end more than one line may tell, wherever these are.
-    disputed: &'a HashSet<HoldId>,
+    /// Holds of which more may be said, wherever that is.
+    disputed: &'a Disputed,
     records: HashMap<NodeId, (Node, u64)>,
     chains: HashMap<NodeId, Vec<NodeId>>,
     states: HashMap<(NodeId, Arc<str>), (Millis, State)>,
@@ -103,7 +104,7 @@ struct Sum<'a> {
 }
 
 impl<'a> Sum<'a> {
-    fn new(calendar: &'a Calendar, frame: &'a Frame, now: Millis, disputed: &'a HashSet<HoldId>) -> Self {
+    fn new(calendar: &'a Calendar, frame: &'a Frame, now: Millis, disputed: &'a Disputed) -> Self {
         Sum {
             calendar,
             frame,
@@ -124,17 +125,8 @@ impl<'a> Sum<'a> {
     fn take(&mut self, line: Line) {
         match line {
             Line::File { .. } => {}
-            Line::Hold(hold) => {
-                let id = hold.hold.clone();
-                self.latest = self.latest.max(hold.now);
-                for at in 0..hold.chain.len() {
-                    if !self.chains.contains_key(&hold.chain[at]) {
-                        self.chains.insert(hold.chain[at].clone(), hold.chain[at..].to_vec());
-                    }
-                }
-                self.open.entry(id.clone()).or_insert(hold);
-                self.close(&id);
-            }
+            Line::Hold(hold) => self.hold(hold, true),
+            Line::Due(hold) => self.hold(hold, false),
             Line::Settling { hold, charge, at } => self.end(hold, End { how: None, charge, at }),
             Line::Settle { hold, how, charged, at } => {
                 self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
@@ -148,6 +140,24 @@ impl<'a> Sum<'a> {
                 }
             }
         }
+    }
+
+    /// A hold, from the line of whoever took it or of whoever found it due.
+    fn hold(&mut self, hold: HoldLine, from_taker: bool) {
+        let id = hold.hold.clone();
+        self.latest = self.latest.max(hold.now);
+        for at in 0..hold.chain.len() {
+            if !self.chains.contains_key(&hold.chain[at]) {
+                self.chains.insert(hold.chain[at].clone(), hold.chain[at..].to_vec());
+            }
+        }
+        match self.open.entry(id.clone()) {
+            Entry::Vacant(place) => drop(place.insert(hold)),
+            // It says more.
+            Entry::Occupied(mut known) if from_taker => drop(known.insert(hold)),
+            Entry::Occupied(_) => {}
+        }
+        self.close(&id);
     }
 
     /// The latest revision counts; but what was revoked stays so. After books that went back, and were accepted, revisions are given a second
@@ -171,10 +181,10 @@ impl<'a> Sum<'a> {
     /// Adds up a hold as soon as nothing can change any more, so that only few are in memory.
     fn close(&mut self, id: &HoldId) {
         let is_final = self.ends.get(id).is_some_and(|end| match end.how {
-            None => !self.disputed.contains(id),
+            None => !self.disputed.ends.contains(id),
             Some(how) => how != How::Already,
         });
-        if is_final && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
+        if is_final && !self.disputed.due.contains(id) && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
             self.add_up(id);
         }
     }
@@ -236,7 +246,7 @@ fn above(node: &Node) -> Option<NodeId> {
 /// The books at `now`, the ledger's own time, or at that of the last hold if the ledger's clock was put back since; from all lines of a
 /// journal. Refuses a journal that does not reach back to the start of the month, and of the week: what was spent before would be spent again.
 pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuilt, String> {
-    let mut disputed = HashSet::new();
+    let mut disputed = Disputed::default();
     for path in &files.paths {
         read_disputed(path, &mut disputed)?;
     }
@@ -245,12 +255,7 @@ pub fn rebuild(files: &Files, calendar: &Calendar, now: Millis) -> Result<Rebuil
 }
 
 /// The books, and when the last hold was taken.
-fn sum_up(
-    files: &Files,
-    calendar: &Calendar,
-    now: Millis,
-    disputed: &HashSet<HoldId>,
-) -> Result<(Rebuilt, Millis), String> {
+fn sum_up(files: &Files, calendar: &Calendar, now: Millis, disputed: &Disputed) -> Result<(Rebuilt, Millis), String> {
     let frame = calendar.frame(now).map_err(|e| e.to_string())?;
     let needed = frame.starts[Window::Weekly.index()].min(frame.starts[Window::Monthly.index()]);
     if files.complete_since.is_some_and(|since| since > needed) {
@@ -445,6 +450,8 @@ impl Rebuilt {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::clock::Clock;
 
@@ -453,7 +460,7 @@ mod tests {
         let (calendar, now) = (Calendar::utc(), Clock::System.now());
         let frame = calendar.frame(now).unwrap();
         let later = HoldId("later".into());
-        let disputed = HashSet::from([later.clone()]);
+        let disputed = Disputed { ends: HashSet::from([later.clone()]), ..Disputed::default() };
         let mut sum = Sum::new(&calendar, &frame, now, &disputed);
         for nth in 0..1000 {
             let hold = if nth == 500 { later.clone() } else { HoldId(format!("h{nth}").into()) };

@@ -237,12 +237,13 @@ impl Rotating {
     }
 }
 
-fn name(number: u64) -> String {
+/// The file of a number.
+pub(super) fn name(number: u64) -> String {
     format!("journal-{number:06}.jsonl")
 }
 
 /// The numbers of the files in a folder, ascending.
-fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let file = entry?.file_name();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    Charge, Edit, Held, HoldRef, KeyRecord, KeyView, Ledger, LedgerError, Node, NodeId, Reserve, Settled, State,
-    TeamRecord, Verdict,
+    Charge, Edit, Held, HoldBooks, HoldRef, KeyRecord, KeyView, Ledger, LedgerError, Node, NodeId, Reserve, Settled,
+    State, TeamRecord, Verdict,
 };
 use crate::secret::KeyHash;
 
@@ -24,6 +24,8 @@ pub trait Recorder: fmt::Debug + Send + Sync {
     async fn settling(&self, ends: &[(&HoldRef, Charge)]) -> bool;
     /// What became of that; `told` is what [`Recorder::settling`] answered, false where nobody asked it.
     async fn settled(&self, ends: &[Ended<'_>], told: bool);
+    /// These holds are due, and about to be charged in full. Some have no line: whoever took them died before it was written.
+    async fn due(&self, holds: &[HoldBooks]);
     /// A key or team is like this under a revision.
     async fn record(&self, node: &Node, revision: u64);
     /// A session of a key was given a state.

@@ -116,7 +116,22 @@ impl Ledger {
 
     /// Charges up to `most` expired holds in full.
     pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
-        unwritten!(self, engine => engine.sweep(most).await)
+        self.sweep_telling(most, None).await
+    }
+
+    /// The same; `told` hears of every such hold before.
+    async fn sweep_telling(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
+        match self {
+            Ledger::Redis(engine) => engine.sweep(most, told).await,
+            Ledger::Embedded(engine) => engine.sweep(most, told).await,
+            Ledger::Journalled(Journalled { books, recorder, .. }) => {
+                Box::pin(books.sweep_telling(most, Some(&**recorder))).await
+            }
+            Ledger::Carried(carried) => {
+                carried.0.pass().await?;
+                Box::pin(carried.0.books().sweep_telling(most, told)).await
+            }
+        }
     }
 
     /// Whether running calls may go on, in the order asked.

@@ -38,7 +38,7 @@ const POINTS: [(&str, Left); 17] = [
     ("call_ended", Left::Doubt),
     ("settlement_queued", Left::Either),
     ("settlement_unsent", Left::Doubt),
-    ("settlement_written", Left::Doubt),
+    ("settlement_written", Left::Settled),
     ("settlement_made", Left::Settled),
     ("settlement_answered", Left::Settled),
 ];

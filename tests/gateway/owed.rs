@@ -1,5 +1,6 @@
 //! Settlements that the ledger does not take: they wait, outlive the process, and are made once.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -233,5 +234,95 @@ async fn what_is_owed_to_lost_books_is_made_after_a_rebuild() {
     let state = world.dir.path().join("loopers-state").to_str().expect("UTF-8").to_owned();
     world.cli_json(&["ledger", "rebuild", "--from", &state]);
     until("all is made", async || waiting(&world) == 0).await;
+    world.assert_books_exact().await;
+}
+
+async fn takes(gateway: SocketAddr, call: &Request) {
+    until("calls are taken", async || Conn::open(gateway).await.call(call).await.status == 200).await;
+}
+
+/// The gateway dies between the line that announces a settlement and the ledger: before the spool has it. Whether the next gateway sends it
+/// first or a rebuild counts it first, both say the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_gateway_had_announced_is_charged_truly_by_the_next_one_and_by_a_rebuild() {
+    let mut world = World::new().redis().failpoints().gateways(2).limit("call_seconds", 10).start().await;
+    let state = world.dir.path().join("loopers-state").to_str().expect("UTF-8").to_owned();
+    for rebuilt_first in [false, true] {
+        let key = world.key(&["--daily", "1", "--session-budget", "0.5"]);
+        let body = with(ask("tokens=20"), object!({ "max_tokens": 500 }));
+        let call = Request::chat(&body).bearer(&key.secret).header("x-loopers-session-id", "s");
+        takes(world.gateways[0].addr, &call).await;
+        world.arm(0, "settlement_written=kill");
+        let mut conn = Conn::open(world.gateways[0].addr).await;
+        let _ = tokio::time::timeout(HANG, conn.try_call(&call)).await;
+        world.gateways[0].process.wait(HANG).await;
+        world.arm(0, "");
+        // The other gateway charges the hold in full when it expires.
+        world.settled().await;
+        let full = world.charged().await;
+        assert!(full > world.invoice().await.nano, "charged in full");
+        if !rebuilt_first {
+            world.restart_gateway(0).await;
+            until("corrected", async || world.charged().await < full).await;
+            world.assert_books_exact().await;
+        }
+        world.redis_command("FLUSHALL").await;
+        world.cli_json(&["ledger", "rebuild", "--from", &state]);
+        takes(world.gateways[1].addr, &call).await;
+        world.assert_books_exact().await;
+        if rebuilt_first {
+            world.restart_gateway(0).await;
+            until("all is made", async || waiting(&world) == 0).await;
+            world.assert_books_exact().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settlements_that_were_answered_are_sent_again_after_a_kill_only() {
+    const AGAIN: &str = " settlements of an earlier run are made now";
+    let number_before = |line: &str, what: &str| line.split_once(what)?.0.rsplit(' ').next()?.parse::<usize>().ok();
+    let mut world = World::new().start().await;
+    let key = world.key(&["--daily", "1"]);
+    let mut sent_so_far = 0;
+    for (signal, calls, sent) in [("TERM", 1, 0), ("KILL", 2, 2), ("TERM", 0, 0), ("KILL", 0, 0), ("KILL", 1, 1)] {
+        for _ in 0..calls {
+            world.chat(&key, &ask("tokens=5")).await.expect(200);
+        }
+        world.settled().await;
+        world.gateways[0].process.signal(signal);
+        world.gateways[0].process.wait(HANG).await;
+        world.restart_gateway(0).await;
+        let said = world.gateways[0].process.output();
+        let sent_again: usize = said.lines().filter_map(|line| number_before(line, AGAIN)).sum();
+        assert_eq!(sent_again - sent_so_far, sent, "{signal}: {said}");
+        sent_so_far = sent_again;
+        until("all is made", async || waiting(&world) == 0).await;
+        world.assert_books_exact().await;
+    }
+}
+
+/// The gateway dies between a hold and its line: nobody's journal knows of the hold until another gateway finds it due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_without_a_line_that_was_charged_in_full_is_charged_after_a_rebuild_too() {
+    let mut world = World::new().redis().failpoints().gateways(2).limit("call_seconds", 10).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let call = Request::chat(&with(ask("tokens=20"), object!({ "max_tokens": 500 }))).bearer(&key.secret);
+    world.arm(0, "hold_taken=kill");
+    let mut conn = Conn::open(world.gateways[0].addr).await;
+    let _ = tokio::time::timeout(HANG, conn.try_call(&call)).await;
+    world.gateways[0].process.wait(HANG).await;
+    world.arm(0, "");
+    world.settled().await;
+    let full = world.charged().await;
+    assert!(full > 0 && world.invoice().await.nano == 0, "charged in full: {full}");
+    let listed = world.cli_json(&["holds", "list"]);
+    world.redis_command("FLUSHALL").await;
+    let state = world.dir.path().join("loopers-state").to_str().expect("UTF-8").to_owned();
+    world.cli_json(&["ledger", "rebuild", "--from", &state]);
+    assert_eq!((world.charged().await, &world.cli_json(&["holds", "list"])), (full, &listed));
+    // And it can still be corrected.
+    let id = listed["holds"].as_array().or_else(|| listed.as_array()).expect("a list")[0]["id"].clone();
+    world.cli_json(&["holds", "release", id.as_str().expect("an id"), "--charged", "0"]);
     world.assert_books_exact().await;
 }

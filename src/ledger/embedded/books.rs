@@ -12,7 +12,7 @@ use crate::ledger::{
 };
 use crate::money::Money;
 
-use super::store::{Due, Hold, HoldKey, LiveHold, NodeRow, SessionKey, Store};
+use super::store::{Hold, HoldKey, LiveHold, NodeRow, SessionKey, Store};
 use super::time::Time;
 
 /// No tree is that high; a chain that is longer runs in circles.
@@ -232,26 +232,20 @@ impl<S: Store> Books<S> {
         self.store.put_hold(key, Some(Hold::Settled { charged, until }));
     }
 
-    /// See [`crate::ledger::Ledger::sweep`].
-    pub fn sweep(&mut self, most: usize) -> Result<Sweep, LedgerError> {
-        let mut done = Sweep::default();
-        let mut trouble = None;
+    /// Open holds whose time is over, at most `most`, the earliest first; and the error of one that cannot be read.
+    pub fn due(&mut self, most: usize) -> Result<(Vec<Arc<LiveHold>>, Option<LedgerError>), LedgerError> {
+        let (mut found, mut trouble) = (Vec::new(), None);
         // A tree may have seen a later time than the clock tells; which one is only known hold by hold.
         let until = self.time.clock().max(self.store.horizon());
         let mut last = None;
-        while done.expired < most as u64 {
+        while found.len() < most {
             let page = self.store.due(until, last, SWEEP_PAGE)?;
-            for due in &page {
-                if done.expired == most as u64 {
+            for (_, key) in &page {
+                if found.len() == most {
                     break;
                 }
-                match self.expire(due) {
-                    Ok(Some(amount)) => {
-                        done.expired += 1;
-                        done.charged = rules::counted(done.charged, amount);
-                    }
-                    Ok(None) => {}
-                    // One hold that cannot be read must not keep the others open.
+                match self.due_at(key) {
+                    Ok(due) => found.extend(due.map(|(live, _)| live)),
                     Err(error) => trouble = Some(error),
                 }
             }
@@ -260,24 +254,47 @@ impl<S: Store> Books<S> {
                 break;
             }
         }
+        Ok((found, trouble))
+    }
+
+    /// Charges those of these holds in full that are still open and due.
+    pub fn expire_all(&mut self, due: &[Arc<LiveHold>]) -> Result<Sweep, LedgerError> {
+        let mut done = Sweep::default();
+        let mut trouble = None;
+        for live in due {
+            match self.expire(live) {
+                Ok(Some(amount)) => {
+                    done.expired += 1;
+                    done.charged = rules::counted(done.charged, amount);
+                }
+                Ok(None) => {}
+                // One hold that cannot be charged must not keep the others open.
+                Err(error) => trouble = Some(error),
+            }
+        }
         let forgotten = self.store.forget(self.time.clock());
         trouble.map_or(forgotten, Err).map(|()| done)
     }
 
-    /// Charges a hold in full if its tree's time is past its expiry.
-    fn expire(&mut self, (_, key): &Due) -> Result<Option<Money>, LedgerError> {
+    /// The hold, if it is open and its tree's time is past its expiry; and that time.
+    fn due_at(&mut self, key: &HoldKey) -> Result<Option<(Arc<LiveHold>, Millis)>, LedgerError> {
         let Some(Hold::Live(live)) = self.store.hold(key)?.filter(is_open) else { return Ok(None) };
         let Some(tree) = live.at.chain.last() else { return Ok(None) };
         let now = self.now(tree)?;
-        if live.expires_at > now {
-            return Ok(None);
-        }
+        Ok((live.expires_at <= now).then_some((live, now)))
+    }
+
+    /// Charges a hold in full if it is due.
+    fn expire(&mut self, due: &LiveHold) -> Result<Option<Money>, LedgerError> {
+        let Some(tree) = due.at.chain.last() else { return Ok(None) };
+        let key = HoldKey::of(tree, &due.at.hold);
+        let Some((live, now)) = self.due_at(&key)? else { return Ok(None) };
         self.store.saw(tree, now);
         self.charge(&live, live.amount, now)?;
         let expired_until = Some(now.saturating_add(rules::EXPIRED_KEPT_MS));
         let amount = live.amount;
         let expired = LiveHold { expired_until, ..(*live).clone() };
-        self.store.put_hold(key, Some(Hold::Live(Arc::new(expired))));
+        self.store.put_hold(&key, Some(Hold::Live(Arc::new(expired))));
         Ok(Some(amount))
     }
 }

@@ -27,12 +27,14 @@ use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
 use super::{
-    BooksStatus, Charge, Edit, Halted, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId,
-    NodeStatus, Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
+    BooksStatus, Charge, Edit, Halted, HoldBooks, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node,
+    NodeId, NodeStatus, Recorder, Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord,
+    Verdict,
 };
 
 use books::Books;
 use memory::MemoryStore;
+use store::LiveHold;
 use time::Time;
 use writer::Writer;
 
@@ -153,9 +155,24 @@ impl EmbeddedLedger {
         on!(self, writes: true, |books| Ok(ends.iter().map(|(at, charge)| books.settle(at, *charge)).collect()))
     }
 
-    /// See [`super::Ledger::sweep`].
-    pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
-        on!(self, writes: true, |books| books.sweep(most))
+    /// See [`super::Ledger::sweep`]. `told` hears of the holds before they are charged. One that cannot be read keeps no other from its end:
+    /// the first such error is returned when all were seen.
+    pub async fn sweep(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
+        let (due, trouble) = self.due(most).await?;
+        if let Some(recorder) = told {
+            let known: Vec<HoldBooks> = due.iter().filter(|hold| !hold.is_probe()).map(|hold| hold.books()).collect();
+            recorder.due(&known).await;
+        }
+        let done = self.expire_all(due).await?;
+        trouble.map_or(Ok(done), Err)
+    }
+
+    async fn due(&self, most: usize) -> Result<(Vec<Arc<LiveHold>>, Option<LedgerError>), LedgerError> {
+        on!(self, writes: true, |books| books.due(most))
+    }
+
+    async fn expire_all(&self, due: Vec<Arc<LiveHold>>) -> Result<Sweep, LedgerError> {
+        on!(self, writes: true, |books| books.expire_all(&due))
     }
 
     /// See [`super::Ledger::standing`].

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::{Millis, WINDOWS};
 use crate::ledger::rules::{Counters, SessionBook};
-use crate::ledger::{HoldId, HoldInfo, HoldRef, HoldState, LedgerError, Level, Limits, Node, NodeId, State};
+use crate::ledger::{HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, LedgerError, Level, Limits, Node, NodeId, State};
 use crate::money::Money;
 
 /// The id of the node of `probe`: neither a key's nor a team's, so no request and no listing ever meets it.
@@ -138,6 +138,12 @@ impl LiveHold {
             expires_at: self.expires_at,
             note: self.note.clone(),
         }
+    }
+
+    /// The hold apart from this engine. All nodes of a chain were in the same windows when it was taken.
+    pub fn books(&self) -> HoldBooks {
+        let starts = self.starts.first().copied().unwrap_or_default();
+        HoldBooks { info: self.info(), born: self.session_born, starts }
     }
 
     /// True for the hold of a probe, which is nobody's business.

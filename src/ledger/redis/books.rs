@@ -13,8 +13,8 @@ use super::{RedisLedger, shape};
 use crate::clock::{WINDOWS, Window};
 use crate::ledger::names::{self, Tree};
 use crate::ledger::{
-    Charge, HoldId, HoldInfo, HoldState, KeyRecord, KeyView, LedgerError, Limits, NodeId, NodeStatus, Policy, Reserve,
-    SessionStatus, Settled, State, Sweep, Verdict, WindowStatus,
+    Charge, HoldBooks, HoldId, HoldInfo, HoldState, KeyRecord, KeyView, LedgerError, Limits, NodeId, NodeStatus,
+    Policy, Recorder, Reserve, SessionStatus, Settled, State, Sweep, Verdict, WindowStatus,
 };
 use crate::money::Money;
 use crate::secret::KeyHash;
@@ -85,8 +85,8 @@ impl RedisLedger {
     }
 
     /// See [`crate::ledger::Ledger::sweep`]. One call looks at up to 1,024 trees; the next one goes on behind them. A hold or tree that fails
-    /// keeps no other from its end: the first such error is returned when all were seen.
-    pub async fn sweep(&self, most: usize) -> Result<Sweep, LedgerError> {
+    /// keeps no other from its end: the first such error is returned when all were seen. `told` hears of the holds before they are charged.
+    pub async fn sweep(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
         let (mut done, mut failed) = (Sweep::default(), None);
         let mut cursor = self.sweep_cursor.load(Ordering::Relaxed);
         if cursor == 0 {
@@ -106,6 +106,9 @@ impl RedisLedger {
                 }
                 let mut due = self.due_of(part.to_vec(), left, &mut failed).await;
                 due.truncate(left);
+                if let Some(recorder) = told {
+                    recorder.due(&due).await;
+                }
                 for charged in self.expire_all(due, &mut failed).await {
                     done.expired += 1;
                     done.charged = done.charged.saturating_add(charged);
@@ -121,19 +124,19 @@ impl RedisLedger {
     }
 
     /// Expires holds; the charges of those that were due.
-    async fn expire_all(&self, holds: Vec<HoldInfo>, failed: &mut Option<LedgerError>) -> Vec<Money> {
-        let charges = self.each_apart(holds, |ledger, hold| async move { ledger.expire(&hold).await }).await;
+    async fn expire_all(&self, holds: Vec<HoldBooks>, failed: &mut Option<LedgerError>) -> Vec<Money> {
+        let charges = self.each_apart(holds, |ledger, hold| async move { ledger.expire(&hold.info).await }).await;
         succeeded(charges, failed).into_iter().flatten().collect()
     }
 
     /// The open holds of several trees that are due, at most `most` of each.
-    async fn due_of(&self, roots: Vec<NodeId>, most: usize, failed: &mut Option<LedgerError>) -> Vec<HoldInfo> {
+    async fn due_of(&self, roots: Vec<NodeId>, most: usize, failed: &mut Option<LedgerError>) -> Vec<HoldBooks> {
         let due = self.each_apart(roots, |ledger, root| async move { ledger.due(&root, most).await }).await;
         succeeded(due, failed).into_iter().flatten().collect()
     }
 
     /// The open holds of a tree that are due, at most `most`.
-    async fn due(&self, root: &NodeId, most: usize) -> Result<Vec<HoldInfo>, LedgerError> {
+    async fn due(&self, root: &NodeId, most: usize) -> Result<Vec<HoldBooks>, LedgerError> {
         let names = Tree::of(root);
         let call = Call::new(&DUE, vec![names.node(root), names.open(), names.expired()]).arg(most as u64);
         let ids = reply::texts(self.timed(&call).await?)?;
@@ -164,13 +167,14 @@ impl RedisLedger {
             let last = i64::try_from(most).map_or(-1, |most| most - 1);
             ids.extend(reply::texts(self.command(cmd("ZRANGE").arg(index).arg(0).arg(last)).await?)?);
         }
-        let mut holds = self.read_holds(&names, ids).await?;
+        let holds = self.read_holds(&names, ids).await?;
+        let mut holds: Vec<HoldInfo> = holds.into_iter().map(|hold| hold.info).collect();
         holds.retain(|hold| hold.state != HoldState::Settled);
         Ok(holds)
     }
 
     /// Reads holds of one tree by id; those that have ended meanwhile are left out.
-    async fn read_holds(&self, names: &Tree, ids: Vec<String>) -> Result<Vec<HoldInfo>, LedgerError> {
+    async fn read_holds(&self, names: &Tree, ids: Vec<String>) -> Result<Vec<HoldBooks>, LedgerError> {
         let mut holds = Vec::with_capacity(ids.len());
         for part in ids.chunks(SCAN_COUNT) {
             let part: Vec<HoldId> = part.iter().map(|id| HoldId(id.as_str().into())).collect();

@@ -83,7 +83,7 @@ pub(super) fn short_note(note: &str) -> &str {
 }
 
 /// Reads a hold. A settled one no longer says where it was taken from: `None`.
-pub(super) fn read_hold(hold: &HoldId, packed: &[u8]) -> Result<Option<HoldInfo>, LedgerError> {
+pub(super) fn read_hold(hold: &HoldId, packed: &[u8]) -> Result<Option<HoldBooks>, LedgerError> {
     let mut bytes = Bytes(packed);
     let state = match bytes.take(1)? {
         b"o" => HoldState::Open,
@@ -93,14 +93,20 @@ pub(super) fn read_hold(hold: &HoldId, packed: &[u8]) -> Result<Option<HoldInfo>
     };
     let amount = Money::from_nano(bytes.number()?);
     let charged = Money::from_nano(bytes.number()?);
-    let expires_at = i64::try_from(bytes.number()?).map_err(|_| unexpected("a time out of range"))?;
-    let (_forgotten, _born) = (bytes.number()?, bytes.number()?);
+    let expires_at = bytes.time()?;
+    let (_forgotten, born) = (bytes.number()?, bytes.time()?);
     let place = bytes.text()?;
     let note = bytes.text()?.to_string();
     let (chain, session) = place.split_once('\n').ok_or_else(|| unexpected("a hold without a place"))?;
     let session = (!session.is_empty()).then(|| Arc::from(session));
     let at = HoldRef { hold: hold.clone(), chain: read_chain(chain)?, session };
-    Ok(Some(HoldInfo { at, state, amount, charged, expires_at, note }))
+    // Those of the first node: all were in the same windows.
+    let mut starts = [0; WINDOWS];
+    for start in &mut starts {
+        *start = bytes.time()?;
+    }
+    let info = HoldInfo { at, state, amount, charged, expires_at, note };
+    Ok(Some(HoldBooks { info, born, starts }))
 }
 
 /// Appends a counter or a time.
@@ -196,6 +202,10 @@ impl<'a> Bytes<'a> {
         Ok(u64::from_be_bytes(bytes))
     }
 
+    fn time(&mut self) -> Result<Millis, LedgerError> {
+        i64::try_from(self.number()?).map_err(|_| unexpected("a time out of range"))
+    }
+
     fn text(&mut self) -> Result<&'a str, LedgerError> {
         let length = self.take(2)?.try_into().map_err(|_| unexpected("a record cut short"))?;
         let bytes = self.take(usize::from(u16::from_be_bytes(length)))?;
@@ -219,15 +229,18 @@ mod tests {
     #[test]
     fn a_hold_cut_short_anywhere_is_an_error() {
         let mut packed = b"o".to_vec();
-        for number in [7u64, 0, 1_764_000_000_000, 0, 0] {
-            packed.extend(number.to_be_bytes());
-        }
+        let numbers = |packed: &mut Vec<u8>, numbers: [u64; 5]| {
+            numbers.iter().for_each(|number| packed.extend(number.to_be_bytes()));
+        };
+        numbers(&mut packed, [7, 0, 1_764_000_000_000, 0, 9]);
         for text in ["k_1,t_1\nrun", "openai/gpt"] {
             packed.extend((text.len() as u16).to_be_bytes());
             packed.extend(text.as_bytes());
         }
+        numbers(&mut packed, [5, 4, 3, 2, 1]);
         let id = HoldId("h".into());
-        let hold = read_hold(&id, &packed).unwrap().unwrap();
+        let HoldBooks { info: hold, born, starts } = read_hold(&id, &packed).unwrap().unwrap();
+        assert_eq!((born, starts), (9, [5, 4, 3, 2, 1]));
         assert_eq!((hold.amount.nano(), hold.note.as_str()), (7, "openai/gpt"));
         assert_eq!(hold.at.chain, ["k_1".into(), "t_1".into()]);
         assert_eq!(hold.at.session.as_deref(), Some("run"));

@@ -155,7 +155,7 @@ async fn the_settlement_table() {
         for (truth, spent, overrun) in [(3, 29, 2), (14, 43, 6)] {
             let at = lab.take(&key, 10).await;
             lab.later(60_000);
-            assert_eq!(lab.ledger.sweep(10).await.unwrap(), Sweep { expired: 1, charged: usd(10) });
+            assert_eq!(lab.ledger.sweep(10, None).await.unwrap(), Sweep { expired: 1, charged: usd(10) });
             assert_eq!(lab.settle(&at, Charge::Full).await, Settled::Already { charged: usd(10) });
             let corrected = Settled::Corrected { charged: usd(truth), before: usd(10) };
             assert_eq!(lab.settle(&at, Charge::Exact(usd(truth))).await, corrected);
@@ -215,7 +215,7 @@ async fn a_clock_that_goes_back_frees_nothing() {
         lab.clock.set(START);
         assert_eq!(refused(lab.reserve(&ask(&key, 11, 11)).await), refusal);
         // And a sweep goes by the tree's time, as everything does.
-        assert_eq!(lab.ledger.sweep(9).await.unwrap(), Sweep { expired: 1, charged: usd(10) });
+        assert_eq!(lab.ledger.sweep(9, None).await.unwrap(), Sweep { expired: 1, charged: usd(10) });
         assert_eq!(lab.settle(&at, Charge::Full).await, Settled::Already { charged: usd(10) });
     }
 }
@@ -230,11 +230,11 @@ async fn a_sweep_charges_what_is_due_and_no_more_than_asked() {
             assert!(matches!(lab.reserve(&call).await, Verdict::Held(_)));
         }
         lab.later(9);
-        assert_eq!(lab.ledger.sweep(10).await.unwrap(), Sweep::default());
+        assert_eq!(lab.ledger.sweep(10, None).await.unwrap(), Sweep::default());
         lab.later(21);
-        assert_eq!(lab.ledger.sweep(0).await.unwrap(), Sweep::default());
-        assert_eq!(lab.ledger.sweep(2).await.unwrap(), Sweep { expired: 2, charged: usd(30) });
-        assert_eq!(lab.ledger.sweep(2).await.unwrap(), Sweep { expired: 1, charged: usd(30) });
+        assert_eq!(lab.ledger.sweep(0, None).await.unwrap(), Sweep::default());
+        assert_eq!(lab.ledger.sweep(2, None).await.unwrap(), Sweep { expired: 2, charged: usd(30) });
+        assert_eq!(lab.ledger.sweep(2, None).await.unwrap(), Sweep { expired: 1, charged: usd(30) });
         assert_eq!(lab.books(id, Window::Daily).await, (60, 40, 60, 0));
         let session = lab.ledger.session(id, "run-1").await.unwrap().unwrap();
         assert_eq!((session.spent, session.held, session.steps), (usd(60), usd(40), 4));
@@ -266,13 +266,13 @@ async fn sessions_keep_their_tightest_limits_and_are_forgotten_in_the_end() {
         // With a hold open it is never forgotten; two are.
         lab.later(SESSION_KEPT_MS * 2);
         assert!(lab.ledger.session(id, "run-1").await.unwrap().is_some());
-        assert_eq!(lab.ledger.sweep(10).await.unwrap().expired, 2);
+        assert_eq!(lab.ledger.sweep(10, None).await.unwrap().expired, 2);
         lab.later(SESSION_KEPT_MS - 1);
         assert_eq!(lab.ledger.session(id, "run-1").await.unwrap().unwrap().spent, usd(10));
         lab.later(1);
         assert_eq!(lab.ledger.session(id, "run-1").await.unwrap(), None);
         lab.later(DAY);
-        lab.ledger.sweep(10).await.unwrap();
+        lab.ledger.sweep(10, None).await.unwrap();
         assert_eq!(granted(lab.reserve(&in_session(ask(&key, 1, 60), None, None)).await), 60);
     }
 }
@@ -284,18 +284,18 @@ async fn ended_holds_are_forgotten_at_their_time() {
         let (settled, expired) = (lab.take(&key, 1).await, lab.take(&key, 2).await);
         lab.settle(&settled, Charge::Full).await;
         lab.later(60_000);
-        lab.ledger.sweep(9).await.unwrap();
+        lab.ledger.sweep(9, None).await.unwrap();
         lab.later(SETTLED_KEPT_MS - 60_001);
         assert_eq!(lab.settle(&settled, Charge::Full).await, Settled::Already { charged: usd(1) });
         lab.later(1);
-        lab.ledger.sweep(9).await.unwrap();
+        lab.ledger.sweep(9, None).await.unwrap();
         assert_eq!(lab.settle(&settled, Charge::Full).await, Settled::Unknown);
         lab.clock.set(START + 60_000 + EXPIRED_KEPT_MS - 1);
-        lab.ledger.sweep(9).await.unwrap();
+        lab.ledger.sweep(9, None).await.unwrap();
         assert_eq!(lab.settle(&expired, Charge::Full).await, Settled::Already { charged: usd(2) });
         assert_eq!(lab.ledger.holds(9).await.unwrap().len(), 1);
         lab.later(1);
-        lab.ledger.sweep(9).await.unwrap();
+        lab.ledger.sweep(9, None).await.unwrap();
         assert_eq!(lab.ledger.holds(9).await.unwrap().len(), 0);
         assert_eq!(lab.settle(&expired, Charge::Full).await, Settled::Unknown);
     }

@@ -71,7 +71,7 @@ async fn every_operation_works_on_a_cluster() {
         server.cli(&["SCRIPT", "FLUSH"]);
     }
     offset.fetch_add(DAY, Ordering::SeqCst);
-    assert_eq!(ledger.sweep(100).await.unwrap().expired, 12);
+    assert_eq!(ledger.sweep(100, None).await.unwrap().expired, 12);
 }
 
 #[tokio::test]

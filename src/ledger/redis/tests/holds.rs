@@ -169,12 +169,12 @@ async fn an_expired_hold_is_charged_in_full_and_corrected_once() {
     two.ttl_ms = 2_000;
     b.reserve(&one).await;
     b.reserve(&two).await;
-    assert_eq!(b.ledger.sweep(10).await.unwrap().expired, 0);
+    assert_eq!(b.ledger.sweep(10, None).await.unwrap().expired, 0);
     b.pass(3_000);
-    let swept = b.ledger.sweep(1).await.unwrap();
+    let swept = b.ledger.sweep(1, None).await.unwrap();
     assert_eq!((swept.expired, swept.charged.nano()), (1, 100));
-    assert_eq!(b.ledger.sweep(10).await.unwrap().charged.nano(), 7);
-    assert_eq!(b.ledger.sweep(10).await.unwrap().expired, 0);
+    assert_eq!(b.ledger.sweep(10, None).await.unwrap().charged.nano(), 7);
+    assert_eq!(b.ledger.sweep(10, None).await.unwrap().expired, 0);
     assert_eq!(b.day(&team).await, (107, 0));
     let holds = b.ledger.holds(10).await.unwrap();
     assert!(holds.iter().all(|hold| hold.state == HoldState::Expired && hold.charged == hold.amount));
@@ -194,7 +194,7 @@ async fn an_expired_hold_is_charged_in_full_and_corrected_once() {
     assert_eq!(b.ledger.holds(10).await.unwrap().len(), 1);
     b.pass(36 * DAY);
     assert_eq!(b.ledger.settle(&two.hold_ref(), Charge::Exact(usd(1))).await, Ok(Settled::Unknown));
-    b.ledger.sweep(10).await.unwrap();
+    b.ledger.sweep(10, None).await.unwrap();
     assert_eq!(b.ledger.holds(10).await, Ok(vec![]));
 }
 
@@ -349,7 +349,7 @@ async fn a_tree_that_cannot_be_read_keeps_no_other_from_being_swept_or_stopped()
     assert!(b.ledger.standing(&asks[..1]).await.is_err(), "nobody answered");
     b.pass(2_000);
     for _ in 0..3 {
-        assert!(b.ledger.sweep(10).await.is_err(), "it is said that something is wrong");
+        assert!(b.ledger.sweep(10, None).await.is_err(), "it is said that something is wrong");
     }
     assert_eq!(b.day(&good.key.id).await, (20, 0));
 }
@@ -369,7 +369,7 @@ async fn a_hold_under_a_team_that_nobody_knows_ends_all_the_same() {
     let applied = Settled::Applied { charged: usd(3), held: usd(10) };
     assert_eq!(b.ledger.settle(&settled.hold_ref(), Charge::Exact(usd(3))).await, Ok(applied));
     b.pass(2_000);
-    assert_eq!(b.ledger.sweep(10).await.unwrap().expired, 1);
+    assert_eq!(b.ledger.sweep(10, None).await.unwrap().expired, 1);
     for id in [&org, &view.key.id] {
         assert_eq!(b.day(id).await, (8, 0));
     }
