@@ -94,10 +94,3 @@ limits! {
     /// Keys, teams and sessions whose budgets may wait to be looked at for alerts; further ones are looked at when they spend again.
     alert_notes = 20_000, 100..=10_000_000;
 }
-
-impl Limits {
-    /// How long a hold lives: twice the longest call, so one that expires belongs to a gateway that died.
-    pub fn hold_ms(&self) -> u64 {
-        self.call_seconds.saturating_mul(2000)
-    }
-}

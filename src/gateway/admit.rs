@@ -335,7 +335,8 @@ impl Taking<'_, '_> {
             session: self.session(),
             least,
             most,
-            ttl_ms: self.request.settings.limits.hold_ms(),
+            // Twice the longest call: a hold that expires belongs to a gateway that died.
+            ttl_ms: self.request.settings.limits.call_seconds.saturating_mul(2000),
             note: self.id.to_string(),
         })
     }

@@ -160,9 +160,10 @@ async fn finish(app: &Arc<App>, ledger: &Ledger) {
     while app.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
+    let is_quiet = app.in_flight.load(Ordering::Acquire) == 0;
     let is_kept = app.settler.drain(ledger, deadline).await || leave_on_disk(app);
-    if is_kept
-        && app.in_flight.load(Ordering::Acquire) == 0
+    if is_quiet
+        && is_kept
         && let Err(error) = app.settler.leaves_nothing()
     {
         log::warn!("the next gateway settles the last calls once more, which changes nothing: {error}");
@@ -180,7 +181,7 @@ fn leave_on_disk(app: &App) -> bool {
         }
         _ => {
             log::error!(
-                "{left} settlements could not be written; their holds will be charged in full when they expire"
+                "{left} settlements could not be written: unless the journal has them, their holds will be charged in full when they expire"
             );
             false
         }

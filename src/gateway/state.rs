@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::app::size;
 use super::settler::{Job, Settler};
 use super::spool;
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::config::{LedgerUrl, Settings};
-use crate::journal::{self, Announced, Journal, Keep, OPERATOR};
+use crate::journal::{self, Journal, Keep, OPERATOR, Tail};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
 use crate::ledger::redis::{Memory, RedisLedger, RedisOptions};
-use crate::ledger::{HoldRef, Journalled, Ledger, LedgerError, Recorder};
+use crate::ledger::{Charge, HoldRef, Journalled, Ledger, LedgerError, Recorder};
 
 /// Gateways of one folder: more than any machine runs.
 const GATEWAYS_MAX: usize = 1024;
@@ -76,38 +76,48 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
     let state = &settings.state;
     let cannot = |why: std::io::Error| unusable(state, &why.to_string());
-    let (mut orphans, mut locks) = (Vec::new(), Vec::new());
+    let (mut orphans, mut locks, mut folders) = (Vec::new(), Vec::new(), vec![own.folder.clone()]);
     for writer in writers(state).map_err(cannot)?.into_iter().filter(|writer| *writer != own.writer) {
         let folder = state.join(format!("gateway-{writer}"));
-        let is_done = !spool::is_owing(&folder) && journal::is_marked(&folder).map_err(cannot)?;
-        if !is_done && let Some(lock) = lock(&folder).map_err(cannot)? {
+        let is_owing = spool::is_owing(&folder);
+        if !is_owing && journal::is_answered(&folder).unwrap_or(false) {
+            continue;
+        }
+        let Some(lock) = lock(&folder).map_err(cannot)? else { continue };
+        folders.push(folder.clone());
+        if is_owing {
+            // Its spool is removed: the lock is held until everything is in the own folder. For a journal that is only read it is not, so
+            // that a gateway which starts in this moment may have the folder: what both of them settle is charged once.
             orphans.push(folder);
             locks.push(lock);
         }
     }
-    let folders = || std::iter::once(&own.folder).chain(&orphans);
-    let announced = folders().flat_map(|folder| announced_in(folder, settings)).collect();
-    // The locks are held until everything is in the own folder.
+    let tails = folders.iter().filter_map(|folder| tail(folder, settings)).collect::<Vec<_>>();
+    let announced = tails.iter().flat_map(|tail| tail.ends.iter().cloned().map(announced)).collect();
     settler.keep_in(&own.folder, &orphans, announced).map_err(|e| unusable(&own.folder, &e.to_string()))?;
-    folders().try_for_each(|folder| journal::mark_answered(folder)).map_err(cannot)
+    for tail in tails {
+        if let Err(error) = tail.mark_answered() {
+            log::warn!("the next gateway settles the last calls once more, which changes nothing: {error}");
+        }
+    }
+    Ok(())
 }
 
-/// What the gateway that had a folder was about to settle when it was killed.
-fn announced_in(folder: &Path, settings: &Settings) -> Vec<Job> {
-    let longest = Millis::try_from(settings.limits.hold_ms()).unwrap_or(Millis::MAX);
-    let announced = journal::announced_last(folder, longest).unwrap_or_else(|error| {
+/// What the gateway that had a folder was about to settle when it was killed; at most half of what may wait for the ledger.
+fn tail(folder: &Path, settings: &Settings) -> Option<Tail> {
+    let tail = Tail::read(folder, size(settings.limits.unsettled) / 2);
+    tail.inspect_err(|error| {
         let folder = folder.display();
-        log::warn!("{folder}: {error}: what was just being settled there is charged in full when it expires");
-        Vec::new()
-    });
-    announced.into_iter().map(job).collect()
+        log::warn!(
+            "{folder}: {error}: what was just being settled there waits for another start, or is charged in full"
+        );
+    })
+    .ok()
 }
 
-fn job(Announced { hold, charge }: Announced) -> Job {
-    let at = HoldRef { hold: hold.hold, chain: hold.chain, session: hold.session.map(|session| session.id) };
-    let provider = hold.note.split_once('/').map_or("", |(provider, _)| provider).into();
-    // Not `taken`: a hold that the ledger has forgotten by now was settled long ago.
-    Job { at: Arc::new(at), charge, provider, model: hold.note.into(), taken: false, ending: 0 }
+fn announced((at, charge): (HoldRef, Charge)) -> Job {
+    // Not `taken`: a hold that the ledger has forgotten by now was settled long ago. Its model is not in this line of the journal.
+    Job { at: Arc::new(at), charge, provider: "unknown".into(), model: "unknown".into(), taken: false, ending: 0 }
 }
 
 /// The holds whose settlements wait on disk below `state`, whether or not their gateways run.

@@ -10,8 +10,8 @@ use crate::clock::Millis;
 use crate::ledger::{Charge, HoldId, KeyRecord, NodeId, State, TeamRecord};
 use crate::money::Money;
 
-/// The version of these lines. Versions before 3 had no [`Line::Due`]. Version 1 had no [`Line::Settling`] either, and a [`Line::Settle`] for
-/// each settlement.
+/// The version of these lines. Versions before 3 had no [`Line::Due`], and no place in [`Line::Settling`]. Version 1 had not even that, and a
+/// [`Line::Settle`] for each settlement.
 pub const VERSION: u32 = 3;
 
 /// One line.
@@ -36,6 +36,12 @@ pub enum Line {
     Settling {
         /// The hold.
         hold: HoldId,
+        /// Where it was taken from, as [`HoldLine::chain`]: it may have no line of its own.
+        #[serde(default)]
+        chain: Vec<NodeId>,
+        /// Its session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<Arc<str>>,
         /// How it ends.
         charge: Charge,
         /// When, by the writer's clock.
@@ -94,7 +100,7 @@ pub struct HoldLine {
     pub session: Option<SessionLine>,
     /// What is held.
     pub amount: Money,
-    /// The ledger's time; in [`Line::Due`] the start of its minute, by the windows that it was taken from.
+    /// The ledger's time. In [`Line::Due`] the start of its minute, by the windows that it was taken from, or that of its session if that is later.
     pub now: Millis,
     /// When it is charged in full.
     pub expires_at: Millis,

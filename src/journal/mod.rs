@@ -15,7 +15,7 @@ mod writer;
 
 pub use read::{Files, OPERATOR};
 pub use sum::{Rebuilt, rebuild};
-pub use tail::{Announced, announced_last, is_marked, mark_answered};
+pub use tail::{Tail, is_answered, mark_answered};
 pub use writer::PATIENCE;
 
 use std::collections::{HashMap, HashSet};
@@ -28,7 +28,7 @@ use async_trait::async_trait;
 
 use self::line::{HoldLine, How, Line, SessionLine};
 use self::writer::Writer;
-use crate::clock::{Clock, Window};
+use crate::clock::{Clock, Millis, Window};
 use crate::ledger::{
     Charge, Ended, Held, HoldBooks, HoldId, HoldInfo, HoldRef, LedgerError, Node, NodeId, Recorder, Reserve, Settled,
     State,
@@ -36,6 +36,8 @@ use crate::ledger::{
 
 /// Records of which the revision written last is remembered.
 const RECORDS_MAX: usize = 100_000;
+/// Holds that are due of which is remembered that they have lines: those that cannot be charged yet are found again by each sweep.
+const DUE_MAX: usize = 100_000;
 /// How long a record that has not changed is not written again.
 const RECORDS_AGAIN_AFTER: Duration = Duration::from_secs(12 * 3600);
 
@@ -58,6 +60,8 @@ pub struct Journal {
     records: Mutex<HashMap<NodeId, (u64, Instant)>>,
     /// Settlements that have a line and, so far, no answer: they are sent again. As many at most as wait for the ledger (`limits.unsettled`).
     unanswered: Mutex<HashSet<HoldId>>,
+    /// Holds that have a line because they were found due.
+    due: Mutex<HashSet<HoldId>>,
 }
 
 impl Journal {
@@ -72,7 +76,7 @@ impl Journal {
     }
 
     fn through(writer: Writer) -> Journal {
-        Journal { writer, records: Mutex::default(), unanswered: Mutex::default() }
+        Journal { writer, records: Mutex::default(), unanswered: Mutex::default(), due: Mutex::default() }
     }
 
     /// Writes lines together.
@@ -106,6 +110,10 @@ impl Journal {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn due(&self) -> MutexGuard<'_, HashSet<HoldId>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forget(&self, id: &NodeId) {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
@@ -123,7 +131,7 @@ impl Recorder for Journal {
         let lines: Vec<Line> = {
             let unanswered = self.unanswered();
             let fresh = ends.iter().filter(|(end, _)| unanswered.is_empty() || !unanswered.contains(&end.hold));
-            fresh.map(|(end, charge)| Line::Settling { hold: end.hold.clone(), charge: *charge, at }).collect()
+            fresh.map(|(end, charge)| settling_line(end, *charge, at)).collect()
         };
         let written = self.write(&lines).await;
         if let Err(error) = &written {
@@ -154,11 +162,18 @@ impl Recorder for Journal {
         }
     }
 
-    async fn due(&self, holds: &[HoldBooks]) {
-        let lines: Vec<Line> = holds.iter().map(|hold| Line::Due(due_line(hold))).collect();
-        if let Err(error) = self.write(&lines).await {
-            log::warn!("{} holds that are due have no lines: {error}", lines.len());
-        }
+    async fn due(&self, holds: &[HoldBooks]) -> Result<(), LedgerError> {
+        let fresh: Vec<&HoldBooks> = {
+            let mut due = self.due();
+            if due.len() >= DUE_MAX {
+                due.clear();
+            }
+            holds.iter().filter(|hold| !due.contains(&hold.info.at.hold)).collect()
+        };
+        let lines: Vec<Line> = fresh.iter().map(|hold| Line::Due(due_line(hold))).collect();
+        self.write(&lines).await?;
+        self.due().extend(fresh.into_iter().map(|hold| hold.info.at.hold.clone()));
+        Ok(())
     }
 
     async fn record(&self, node: &Node, revision: u64) {
@@ -197,6 +212,11 @@ fn hold_line(ask: &Reserve, held: &Held) -> HoldLine {
     }
 }
 
+fn settling_line(end: &HoldRef, charge: Charge, at: Millis) -> Line {
+    let HoldRef { hold, chain, session } = end.clone();
+    Line::Settling { hold, chain, session, charge, at }
+}
+
 fn due_line(hold: &HoldBooks) -> HoldLine {
     let HoldInfo { at, amount, expires_at, note, .. } = &hold.info;
     HoldLine {
@@ -204,8 +224,8 @@ fn due_line(hold: &HoldBooks) -> HoldLine {
         chain: at.chain.clone(),
         session: at.session.clone().map(|id| SessionLine { id, budget: None, steps: None }),
         amount: *amount,
-        // Every longer window that this minute began in is one that the hold was taken from.
-        now: hold.starts[Window::Minute.index()],
+        // Every longer window that this minute began in is one that the hold was taken from. Its session is not older than itself.
+        now: hold.starts[Window::Minute.index()].max(hold.born),
         expires_at: *expires_at,
         note: note.clone(),
     }

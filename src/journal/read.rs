@@ -97,7 +97,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// The first line of a gateway's file: writer, number, time. `None` for a file of commands.
-pub(super) fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
+fn head(path: &Path) -> Result<Option<(String, u64, Millis)>, String> {
     let file = File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
     let mut text = String::new();
     BufReader::new(file).read_line(&mut text).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;

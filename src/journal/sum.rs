@@ -127,7 +127,7 @@ impl<'a> Sum<'a> {
             Line::File { .. } => {}
             Line::Hold(hold) => self.hold(hold, true),
             Line::Due(hold) => self.hold(hold, false),
-            Line::Settling { hold, charge, at } => self.end(hold, End { how: None, charge, at }),
+            Line::Settling { hold, charge, at, .. } => self.end(hold, End { how: None, charge, at }),
             Line::Settle { hold, how, charged, at } => {
                 self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
             }
@@ -145,7 +145,8 @@ impl<'a> Sum<'a> {
     /// A hold, from the line of whoever took it or of whoever found it due.
     fn hold(&mut self, hold: HoldLine, from_taker: bool) {
         let id = hold.hold.clone();
-        self.latest = self.latest.max(hold.now);
+        // What was due was so by the ledger's time.
+        self.latest = self.latest.max(if from_taker { hold.now } else { hold.expires_at });
         for at in 0..hold.chain.len() {
             if !self.chains.contains_key(&hold.chain[at]) {
                 self.chains.insert(hold.chain[at].clone(), hold.chain[at..].to_vec());
@@ -468,7 +469,13 @@ mod tests {
             let (expires_at, note) = (now + 1_000, String::new());
             let line = HoldLine { hold: hold.clone(), chain, session: None, amount, now, expires_at, note };
             sum.take(Line::Hold(line));
-            sum.take(Line::Settling { hold, charge: Charge::Exact(Money::from_nano(4)), at: now });
+            sum.take(Line::Settling {
+                hold,
+                chain: Vec::new(),
+                session: None,
+                charge: Charge::Exact(Money::from_nano(4)),
+                at: now,
+            });
         }
         assert_eq!((sum.open.len(), sum.ends.len(), sum.rebuilt.holds), (1, 1, 999));
         sum.take(Line::Settle { hold: later, how: How::Corrected, charged: Money::ZERO, at: now });

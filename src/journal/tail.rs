@@ -1,36 +1,34 @@
 //! The settlements that a gateway announced last: it may have ended before the ledger heard of them, and before they were owed for so
 //! long that its spool had them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::line::{HoldLine, Line};
-use super::read::{each_line, head};
+use super::line::Line;
+use super::read::each_line;
 use super::writer::{name, numbers};
 use crate::clock::Millis;
-use crate::ledger::{Charge, HoldId, durable};
+use crate::ledger::{Charge, HoldRef, durable};
 
 /// Says up to where a folder's journal is dealt with.
 const MARK: &str = "answered.json";
 /// What was announced so long before the last announcement has been answered since, or is in the spool, which has it a second after the end
 /// of its call.
 const LAST_MS: Millis = 5_000;
-/// As many are returned in any case, whatever the clock did meanwhile.
+/// As many are taken in any case, whatever the clock did meanwhile.
 const LEAST: usize = 1_024;
-/// How these lines begin: all others need not be read.
-const SETTLING: &[u8] = br#"{"line":"settling","#;
-const HOLD: &[u8] = br#"{"line":"hold","hold":""#;
 
-/// A settlement that was announced; perhaps nobody knows what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announced {
-    /// The hold.
-    pub hold: HoldLine,
-    /// How it ends.
-    pub charge: Charge,
+/// The end of a folder's journal, as far as perhaps nobody knows what became of it. Most of these settlements were made: the ledger knows
+/// each by its hold.
+#[derive(Debug)]
+pub struct Tail {
+    /// Where each settlement belongs and what it charges, in the order of their lines. A hold may be there twice.
+    pub ends: Vec<(HoldRef, Charge)>,
+    folder: PathBuf,
+    read_to: Option<Mark>,
 }
 
 /// Up to here every settlement is answered, or is in a spool.
@@ -43,46 +41,54 @@ struct Mark {
     bytes: u64,
 }
 
-/// The settlements of a folder without a gateway that were announced last, since [`mark_answered`]. Most of them were made: the ledger
-/// knows each by its hold. `reach` is the longest, in ms, that a hold may have been open.
-pub fn announced_last(folder: &Path, reach: Millis) -> io::Result<Vec<Announced>> {
-    let mark = mark(folder)?;
-    let mut last = VecDeque::new();
-    for number in numbers(folder)?.into_iter().rev() {
-        let from = match mark {
-            Some(mark) if number < mark.file => break,
-            Some(mark) if number == mark.file => mark.bytes,
-            _ => 0,
-        };
-        if !add_earlier(&mut last, &folder.join(name(number)), from)? {
-            break;
-        }
-    }
-    let mut holds = find_holds(folder, &last, reach)?;
-    let with_hold = |end: End| Some(Announced { hold: holds.remove(&end.hold)?, charge: end.charge });
-    Ok(last.into_iter().filter_map(with_hold).collect())
-}
-
 /// One announcement.
 struct End {
-    hold: HoldId,
+    at: HoldRef,
     charge: Charge,
-    at: Millis,
+    announced_at: Millis,
+}
+
+impl Tail {
+    /// Reads what a folder's journal announced last, since the last mark: at most `most` settlements.
+    pub fn read(folder: &Path, most: usize) -> io::Result<Tail> {
+        let (mark, read_to) = (mark(folder)?, end(folder)?);
+        let mut last = VecDeque::new();
+        for number in numbers(folder)?.into_iter().rev() {
+            let from = match mark {
+                Some(mark) if number < mark.file => break,
+                Some(mark) if number == mark.file => mark.bytes,
+                _ => 0,
+            };
+            if !add_earlier(&mut last, &folder.join(name(number)), from, most)? {
+                break;
+            }
+        }
+        let ends = last.into_iter().map(|end| (end.at, end.charge)).collect();
+        Ok(Tail { ends, folder: folder.into(), read_to })
+    }
+
+    /// Notes that all of these are answered, or are in a spool.
+    pub fn mark_answered(&self) -> io::Result<()> {
+        self.read_to.map_or(Ok(()), |end| set_mark(&self.folder, end))
+    }
 }
 
 /// Puts what a file announces before what later ones do. False when it has more than is wanted.
-fn add_earlier(last: &mut VecDeque<End>, path: &Path, from: u64) -> io::Result<bool> {
+fn add_earlier(last: &mut VecDeque<End>, path: &Path, from: u64, most: usize) -> io::Result<bool> {
     let (mut earlier, mut is_all) = (VecDeque::<End>::new(), true);
     each_line(path, from, |_, text| {
         // What is damaged is told by a rebuild; here its hold stays in doubt.
-        if text.starts_with(SETTLING)
-            && let Ok(Line::Settling { hold, charge, at }) = serde_json::from_slice(text)
+        if text.starts_with(br#"{"line":"settling","#)
+            && let Ok(Line::Settling { hold, chain, session, charge, at }) = serde_json::from_slice(text)
+            && !chain.is_empty()
         {
-            earlier.push_back(End { hold, charge, at });
-            let newest = last.back().map_or(at, |end| end.at);
-            let is_old = |end: &End| end.at.saturating_add(LAST_MS) < newest;
-            while earlier.len() + last.len() > LEAST && earlier.front().is_some_and(is_old) {
-                earlier.pop_front();
+            earlier.push_back(End { at: HoldRef { hold, chain, session }, charge, announced_at: at });
+            let newest = last.back().map_or(at, |end| end.announced_at);
+            let is_old = |end: &End| end.announced_at.saturating_add(LAST_MS) < newest;
+            while let count = earlier.len() + last.len()
+                && (count > most || (count > LEAST && earlier.front().is_some_and(is_old)))
+                && earlier.pop_front().is_some()
+            {
                 is_all = false;
             }
         }
@@ -94,51 +100,15 @@ fn add_earlier(last: &mut VecDeque<End>, path: &Path, from: u64) -> io::Result<b
     Ok(is_all)
 }
 
-/// The lines of these holds. One that is not there was settled for another gateway, whose spool had it.
-fn find_holds(folder: &Path, ends: &VecDeque<End>, reach: Millis) -> io::Result<HashMap<HoldId, HoldLine>> {
-    let oldest = ends.iter().map(|end| end.at).min().unwrap_or_default().saturating_sub(reach);
-    let mut wanted: HashSet<&str> = ends.iter().map(|end| &*end.hold.0).collect();
-    let mut found = HashMap::new();
-    for number in numbers(folder)?.into_iter().rev() {
-        if wanted.is_empty() {
-            break;
-        }
-        let path = folder.join(name(number));
-        each_line(&path, 0, |_, text| {
-            if let Some(id) = hold_of(text)
-                && wanted.contains(id)
-                && let Ok(Line::Hold(hold)) = serde_json::from_slice(text)
-            {
-                wanted.remove(id);
-                found.insert(hold.hold.clone(), hold);
-            }
-            Ok(())
-        })
-        .map_err(io::Error::other)?;
-        if head(&path).map_err(io::Error::other)?.is_some_and(|(_, _, begun)| begun < oldest) {
-            break;
-        }
-    }
-    Ok(found)
+/// True when nothing was written to a folder's journal since it was marked.
+pub fn is_answered(folder: &Path) -> io::Result<bool> {
+    let end = end(folder)?;
+    Ok(end.is_none() || end == mark(folder)?)
 }
 
-/// Whose hold a line is.
-fn hold_of(text: &[u8]) -> Option<&str> {
-    let rest = text.strip_prefix(HOLD)?;
-    std::str::from_utf8(rest.split(|byte| *byte == b'"').next()?).ok()
-}
-
-/// True when a folder's journal has lines since [`mark_answered`].
-pub fn is_marked(folder: &Path) -> io::Result<bool> {
-    Ok(end(folder)?.is_none_or(|end| mark(folder).is_ok_and(|mark| mark == Some(end))))
-}
-
-/// Notes that every settlement in a folder's journal is answered so far, or is in a spool.
+/// Notes that every settlement in a folder's journal is answered, or is in a spool.
 pub fn mark_answered(folder: &Path) -> io::Result<()> {
-    match end(folder)? {
-        Some(end) => durable::replace(&folder.join(MARK), &serde_json::to_vec(&end)?),
-        None => Ok(()),
-    }
+    end(folder)?.map_or(Ok(()), |end| set_mark(folder, end))
 }
 
 /// The end of a folder's journal.
@@ -146,6 +116,10 @@ fn end(folder: &Path) -> io::Result<Option<Mark>> {
     let Some(file) = numbers(folder)?.last().copied() else { return Ok(None) };
     let bytes = folder.join(name(file)).metadata()?.len();
     Ok(Some(Mark { file, bytes }))
+}
+
+fn set_mark(folder: &Path, mark: Mark) -> io::Result<()> {
+    durable::replace(&folder.join(MARK), &serde_json::to_vec(&mark)?)
 }
 
 fn mark(folder: &Path) -> io::Result<Option<Mark>> {

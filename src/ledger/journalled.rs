@@ -24,8 +24,9 @@ pub trait Recorder: fmt::Debug + Send + Sync {
     async fn settling(&self, ends: &[(&HoldRef, Charge)]) -> bool;
     /// What became of that; `told` is what [`Recorder::settling`] answered, false where nobody asked it.
     async fn settled(&self, ends: &[Ended<'_>], told: bool);
-    /// These holds are due, and about to be charged in full. Some have no line: whoever took them died before it was written.
-    async fn due(&self, holds: &[HoldBooks]);
+    /// These holds are due. Some have no line: whoever took them died before it was written. They are charged in full only when this has
+    /// returned `Ok`.
+    async fn due(&self, holds: &[HoldBooks]) -> Result<(), LedgerError>;
     /// A key or team is like this under a revision.
     async fn record(&self, node: &Node, revision: u64);
     /// A session of a key was given a state.

@@ -119,7 +119,7 @@ impl Ledger {
         self.sweep_telling(most, None).await
     }
 
-    /// The same; `told` hears of every such hold before.
+    /// The same; `told` hears of every such hold before, and its error ends the sweep.
     async fn sweep_telling(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
         match self {
             Ledger::Redis(engine) => engine.sweep(most, told).await,

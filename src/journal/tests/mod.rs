@@ -14,9 +14,10 @@ use super::line::{How, Line, VERSION};
 use super::*;
 use crate::clock::{Calendar, Clock, Millis, Window};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
+use crate::ledger::rules::Counters;
 use crate::ledger::{
-    Carried, Carrier, Charge, Edit, HoldId, HoldState, Journalled, KeyRecord, KeyView, Ledger, Limits, Policy,
-    SessionAsk, SessionStatus, TeamRecord, Verdict,
+    Carried, Carrier, Charge, Edit, HoldId, HoldState, Journalled, KeyRecord, KeyView, Ledger, Limits, NodeBooks,
+    Policy, SessionAsk, SessionStatus, Snapshot, TeamRecord, Verdict,
 };
 use crate::money::Money;
 use crate::secret::KeyHash;
@@ -105,7 +106,7 @@ fn due(id: &str, amount: u64, now: Millis) -> Line {
 }
 
 fn settling(id: &str, charge: Charge, at: Millis) -> Line {
-    Line::Settling { hold: HoldId(id.into()), charge, at }
+    Line::Settling { hold: HoldId(id.into()), chain: vec!["k_1".into()], session: None, charge, at }
 }
 
 fn settle_of(id: &str, how: How, charged: u64, at: Millis) -> Line {
@@ -229,7 +230,7 @@ async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_d
         assert_eq!(ends_in(folder.path()).len(), 1, "sent {sent} times");
     }
     assert!(
-        ends_in(folder.path())[0].starts_with(r#"{"line":"settling","hold":"sent-again","charge":{"exact":0},"at":"#)
+        ends_in(folder.path())[0].starts_with(r#"{"line":"settling","hold":"sent-again","chain":["k_1"],"charge":{"exact":0},"at":"#)
     );
     // It had been settled at another charge.
     gateway.settle_all(&[(hold("sent-again"), exactly(7))]).await.remove(0).unwrap();
@@ -413,4 +414,56 @@ async fn a_disk_that_takes_nothing_refuses_the_call() {
     let journal = Journal::of_operator(Path::new("/dev/full"));
     let problem = journal.write(&[settle_of("h", How::Applied, 1, 0)]).await.unwrap_err();
     assert!(problem.to_string().contains("the journal cannot be written"), "{problem}");
+}
+
+/// Books with `k_1`, and holds that are due: those of a key that is gone are due first.
+async fn books_with_due_holds(of_nobody: usize, of_key: usize) -> Ledger {
+    let (books, calendar, now) = (memory(&Clock::System), Calendar::utc(), Clock::System.now());
+    let frame = calendar.frame(now).unwrap();
+    let hold = |key: &str, nth: usize, ago: Millis| {
+        let at = HoldRef { hold: HoldId(format!("{key}-{nth}").into()), chain: vec![key.into()], session: None };
+        let (state, expires_at) = (HoldState::Open, now - ago);
+        let info = HoldInfo { at, state, amount: usd(1), charged: Money::ZERO, expires_at, note: String::new() };
+        HoldBooks { info, born: 0, starts: frame.starts }
+    };
+    let mut counters = Counters::starting(&frame);
+    counters.windows.iter_mut().for_each(|window| window.held = usd(of_key as u64));
+    let record = Some((key("k_1", None, State::Active), 1));
+    let mut snapshot = Snapshot { now, ..Snapshot::default() };
+    snapshot.nodes.push(NodeBooks { chain: vec!["k_1".into()], record, counters });
+    snapshot.holds.extend((0..of_nobody).map(|nth| hold("k_gone", nth, 2_000)));
+    snapshot.holds.extend((0..of_key).map(|nth| hold("k_1", nth, 1_000)));
+    books.restore(&snapshot, &books.halt(&[]).await.unwrap()).await.unwrap();
+    books
+}
+
+fn told(books: &Ledger, journal: Journal) -> Ledger {
+    let recorder = Arc::new(journal);
+    Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder, patience: PATIENCE })
+}
+
+#[tokio::test]
+async fn holds_that_cannot_be_charged_keep_no_other_from_its_end_and_have_one_line_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = books_with_due_holds(600, 7).await;
+    let gateway = told(&books, Journal::of_gateway(folder.path(), "aa", KEEP).unwrap());
+    for _ in 0..3 {
+        assert!(gateway.sweep(100).await.unwrap_err().to_string().contains("which is gone"));
+    }
+    assert_eq!(books.status(&"k_1".into()).await.unwrap().charged_total, usd(7));
+    let mut lines = 0;
+    for path in Files::find(&[folder.path().to_path_buf()]).unwrap().paths {
+        let text = std::fs::read_to_string(path).unwrap();
+        lines += text.lines().filter(|line| line.starts_with(r#"{"line":"due","#)).count();
+    }
+    assert_eq!(lines, 607);
+}
+
+#[tokio::test]
+async fn a_hold_whose_line_cannot_be_written_is_not_charged_yet() {
+    let books = books_with_due_holds(0, 7).await;
+    let gateway = told(&books, Journal::of_operator(Path::new("/dev/full")));
+    assert!(gateway.sweep(100).await.unwrap_err().to_string().contains("the journal cannot be written"));
+    assert_eq!(books.status(&"k_1".into()).await.unwrap().charged_total, Money::ZERO);
+    assert_eq!(books.sweep(100).await.unwrap().expired, 7);
 }

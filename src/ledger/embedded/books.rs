@@ -12,12 +12,12 @@ use crate::ledger::{
 };
 use crate::money::Money;
 
-use super::store::{Hold, HoldKey, LiveHold, NodeRow, SessionKey, Store};
+use super::store::{Due, Hold, HoldKey, LiveHold, NodeRow, SessionKey, Store};
 use super::time::Time;
 
 /// No tree is that high; a chain that is longer runs in circles.
 const HIGHEST: usize = 64;
-/// Expired holds looked up at once.
+/// Holds that are due, looked up at once.
 const SWEEP_PAGE: usize = 256;
 
 /// The books, wherever they are kept.
@@ -27,6 +27,17 @@ pub struct Books<S> {
     pub(super) store: S,
     /// The time that decides.
     pub(super) time: Time,
+}
+
+/// Some of the holds that are due.
+#[derive(Debug, Default)]
+pub struct DuePage {
+    /// The holds.
+    pub holds: Vec<Arc<LiveHold>>,
+    /// Where the next ones are, if there may be more.
+    pub next: Option<Due>,
+    /// The error of one that cannot be read.
+    pub trouble: Option<LedgerError>,
 }
 
 /// The session part of a step: where it is, and the books in it.
@@ -232,33 +243,24 @@ impl<S: Store> Books<S> {
         self.store.put_hold(key, Some(Hold::Settled { charged, until }));
     }
 
-    /// Open holds whose time is over, at most `most`, the earliest first; and the error of one that cannot be read.
-    pub fn due(&mut self, most: usize) -> Result<(Vec<Arc<LiveHold>>, Option<LedgerError>), LedgerError> {
-        let (mut found, mut trouble) = (Vec::new(), None);
+    /// Open holds whose time is over, at most `most` and the earliest first, after the one given.
+    pub fn due(&mut self, after: Option<Due>, most: usize) -> Result<DuePage, LedgerError> {
         // A tree may have seen a later time than the clock tells; which one is only known hold by hold.
         let until = self.time.clock().max(self.store.horizon());
-        let mut last = None;
-        while found.len() < most {
-            let page = self.store.due(until, last, SWEEP_PAGE)?;
-            for (_, key) in &page {
-                if found.len() == most {
-                    break;
-                }
-                match self.due_at(key) {
-                    Ok(due) => found.extend(due.map(|(live, _)| live)),
-                    Err(error) => trouble = Some(error),
-                }
-            }
-            last = page.last().copied();
-            if page.len() < SWEEP_PAGE {
-                break;
+        let size = most.min(SWEEP_PAGE);
+        let page = self.store.due(until, after, size)?;
+        let mut due = DuePage { next: page.last().copied().filter(|_| page.len() == size), ..DuePage::default() };
+        for (_, key) in &page {
+            match self.due_at(key) {
+                Ok(found) => due.holds.extend(found.map(|(live, _)| live)),
+                Err(error) => due.trouble = Some(error),
             }
         }
-        Ok((found, trouble))
+        Ok(due)
     }
 
-    /// Charges those of these holds in full that are still open and due.
-    pub fn expire_all(&mut self, due: &[Arc<LiveHold>]) -> Result<Sweep, LedgerError> {
+    /// Charges those of these holds in full that are still open and due; and the error of one that cannot be charged.
+    pub fn expire_all(&mut self, due: &[Arc<LiveHold>]) -> Result<(Sweep, Option<LedgerError>), LedgerError> {
         let mut done = Sweep::default();
         let mut trouble = None;
         for live in due {
@@ -268,12 +270,12 @@ impl<S: Store> Books<S> {
                     done.charged = rules::counted(done.charged, amount);
                 }
                 Ok(None) => {}
-                // One hold that cannot be charged must not keep the others open.
+                // It must not keep the others open.
                 Err(error) => trouble = Some(error),
             }
         }
-        let forgotten = self.store.forget(self.time.clock());
-        trouble.map_or(forgotten, Err).map(|()| done)
+        self.store.forget(self.time.clock())?;
+        Ok((done, trouble))
     }
 
     /// The hold, if it is open and its tree's time is past its expiry; and that time.

@@ -26,15 +26,15 @@ use std::time::Duration;
 use crate::clock::{Calendar, Clock, Millis};
 use crate::secret::KeyHash;
 
+use super::rules;
 use super::{
-    BooksStatus, Charge, Edit, Halted, HoldBooks, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node,
-    NodeId, NodeStatus, Recorder, Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord,
-    Verdict,
+    BooksStatus, Charge, Edit, Halted, HoldId, HoldInfo, HoldRef, KeyRecord, KeyView, LedgerError, Node, NodeId,
+    NodeStatus, Recorder, Reserve, SessionStatus, Settled, Snapshot, Standing, State, Sweep, TeamRecord, Verdict,
 };
 
-use books::Books;
+use books::{Books, DuePage};
 use memory::MemoryStore;
-use store::LiveHold;
+use store::{Due, LiveHold};
 use time::Time;
 use writer::Writer;
 
@@ -155,23 +155,33 @@ impl EmbeddedLedger {
         on!(self, writes: true, |books| Ok(ends.iter().map(|(at, charge)| books.settle(at, *charge)).collect()))
     }
 
-    /// See [`super::Ledger::sweep`]. `told` hears of the holds before they are charged. One that cannot be read keeps no other from its end:
-    /// the first such error is returned when all were seen.
+    /// See [`super::Ledger::sweep`]. `told` hears of the holds before they are charged. One that cannot be charged keeps no other from its
+    /// end: the last such error is returned when all were seen.
     pub async fn sweep(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
-        let (due, trouble) = self.due(most).await?;
-        if let Some(recorder) = told {
-            let known: Vec<HoldBooks> = due.iter().filter(|hold| !hold.is_probe()).map(|hold| hold.books()).collect();
-            recorder.due(&known).await;
+        let (mut done, mut trouble, mut after) = (Sweep::default(), None, None);
+        loop {
+            let left = most.saturating_sub(usize::try_from(done.expired).unwrap_or(usize::MAX));
+            let due = self.due(after, left).await?;
+            if let Some(recorder) = told {
+                let known = due.holds.iter().filter(|hold| !hold.is_probe());
+                recorder.due(&known.map(|hold| hold.books()).collect::<Vec<_>>()).await?;
+            }
+            let (expired, failed) = self.expire_all(due.holds).await?;
+            done.expired += expired.expired;
+            done.charged = rules::counted(done.charged, expired.charged);
+            trouble = failed.or(due.trouble).or(trouble);
+            after = due.next;
+            if after.is_none() {
+                return trouble.map_or(Ok(done), Err);
+            }
         }
-        let done = self.expire_all(due).await?;
-        trouble.map_or(Ok(done), Err)
     }
 
-    async fn due(&self, most: usize) -> Result<(Vec<Arc<LiveHold>>, Option<LedgerError>), LedgerError> {
-        on!(self, writes: true, |books| books.due(most))
+    async fn due(&self, after: Option<Due>, most: usize) -> Result<DuePage, LedgerError> {
+        on!(self, writes: true, |books| books.due(after, most))
     }
 
-    async fn expire_all(&self, due: Vec<Arc<LiveHold>>) -> Result<Sweep, LedgerError> {
+    async fn expire_all(&self, due: Vec<Arc<LiveHold>>) -> Result<(Sweep, Option<LedgerError>), LedgerError> {
         on!(self, writes: true, |books| books.expire_all(&due))
     }
 

@@ -87,6 +87,9 @@ impl RedisLedger {
     /// See [`crate::ledger::Ledger::sweep`]. One call looks at up to 1,024 trees; the next one goes on behind them. A hold or tree that fails
     /// keeps no other from its end: the first such error is returned when all were seen. `told` hears of the holds before they are charged.
     pub async fn sweep(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
+        if let Some(guard) = &self.guard {
+            guard.check()?;
+        }
         let (mut done, mut failed) = (Sweep::default(), None);
         let mut cursor = self.sweep_cursor.load(Ordering::Relaxed);
         if cursor == 0 {
@@ -107,7 +110,7 @@ impl RedisLedger {
                 let mut due = self.due_of(part.to_vec(), left, &mut failed).await;
                 due.truncate(left);
                 if let Some(recorder) = told {
-                    recorder.due(&due).await;
+                    recorder.due(&due).await?;
                 }
                 for charged in self.expire_all(due, &mut failed).await {
                     done.expired += 1;
