@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::app::App;
@@ -36,31 +37,39 @@ pub async fn watch(app: Arc<App>, ledger: Ledger) {
         for (_, switch) in app.running.older_than(longest) {
             switch.cut(deadline_reason(longest));
         }
-        check(&app.running.older_than(CHECK_FROM), &ledger).await;
+        check_all(&app.running.older_than(CHECK_FROM), &ledger).await;
     }
 }
 
-/// Cuts those of these calls whose standing is no longer good.
-pub async fn check(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
+/// Checks calls in batches beside each other: those whose part of the ledger is away hold up no others.
+async fn check_all(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
+    let mut batches = JoinSet::new();
     for batch in calls.chunks(CHECK_BATCH) {
-        let holds: Vec<HoldRef> = batch.iter().map(|(at, _)| HoldRef::clone(at)).collect();
-        let standings = match ledger.standing(&holds).await {
-            Ok(standings) => standings,
-            Err(error) => {
-                metrics::ledger_up(false);
-                log::warn!("running calls could not be checked: {error}");
-                continue;
-            }
-        };
-        let unknown = standings.iter().filter(|standing| **standing == Standing::Unknown).count();
-        if unknown > 0 {
+        let (batch, ledger) = (batch.to_vec(), ledger.clone());
+        batches.spawn(async move { check(&batch, &ledger).await });
+    }
+    batches.join_all().await;
+}
+
+/// Cuts those of these calls whose standing is no longer good: one ledger operation.
+pub async fn check(calls: &[(Arc<HoldRef>, Arc<CutSwitch>)], ledger: &Ledger) {
+    let holds: Vec<HoldRef> = calls.iter().map(|(at, _)| HoldRef::clone(at)).collect();
+    let standings = match ledger.standing(&holds).await {
+        Ok(standings) => standings,
+        Err(error) => {
             metrics::ledger_up(false);
-            log::warn!("{unknown} running calls could not be checked: their part of the ledger does not answer");
+            log::warn!("running calls could not be checked: {error}");
+            return;
         }
-        for ((at, switch), standing) in batch.iter().zip(standings) {
-            if let Some(reason) = cut_reason(standing, at) {
-                switch.cut(reason);
-            }
+    };
+    let unknown = standings.iter().filter(|standing| **standing == Standing::Unknown).count();
+    if unknown > 0 {
+        metrics::ledger_up(false);
+        log::warn!("{unknown} running calls could not be checked: their part of the ledger does not answer");
+    }
+    for ((at, switch), standing) in calls.iter().zip(standings) {
+        if let Some(reason) = cut_reason(standing, at) {
+            switch.cut(reason);
         }
     }
 }
@@ -117,5 +126,60 @@ pub async fn sweep(app: Arc<App>, ledger: Ledger) {
                 log::warn!("expired holds could not be looked for: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::Barrier;
+
+    use super::*;
+    use crate::clock::{Calendar, Clock};
+    use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
+    use crate::ledger::{Carried, Carrier, Charge, HoldId, LedgerError, Reserve, Settled, Verdict};
+
+    /// A ledger that answers when so many operations wait for it.
+    #[derive(Debug)]
+    struct Slow {
+        books: Ledger,
+        together: Barrier,
+    }
+
+    #[async_trait]
+    impl Carrier for Slow {
+        fn books(&self) -> &Ledger {
+            &self.books
+        }
+
+        async fn reserve(&self, ask: &Reserve) -> Result<Verdict, LedgerError> {
+            self.books.reserve(ask).await
+        }
+
+        async fn settle_all(&self, ends: &[(Arc<HoldRef>, Charge)]) -> Vec<Result<Settled, LedgerError>> {
+            self.books.settle_all(ends).await
+        }
+
+        async fn pass(&self) -> Result<(), LedgerError> {
+            self.together.wait().await;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn many_running_calls_are_checked_beside_each_other() {
+        let (calendar, clock, role) = (Calendar::utc(), Clock::System, Role::Gateway);
+        let options = EmbeddedOptions { path: None, calendar, clock, role, queue: 64 };
+        let books = Ledger::Embedded(EmbeddedLedger::open(options).unwrap());
+        let slow = Slow { books, together: Barrier::new(4) };
+        let call = |nth: usize| {
+            let at = HoldRef { hold: HoldId(nth.to_string().into()), chain: vec!["k_gone".into()], session: None };
+            (Arc::new(at), CutSwitch::new(None))
+        };
+        let calls: Vec<_> = (0..3 * CHECK_BATCH + 1).map(call).collect();
+        let ledger = Ledger::Carried(Carried(Arc::new(slow)));
+        let checked = check_all(&calls, &ledger);
+        tokio::time::timeout(Duration::from_secs(60), checked).await.expect("one waits for the other");
+        assert!(calls.iter().all(|(_, switch)| switch.reason().is_some()), "their key is gone: all are cut");
     }
 }

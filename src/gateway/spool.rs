@@ -403,6 +403,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_replaced_and_not_opened_again_gets_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = opened(folder.path());
+        // Written anew, and the end of that failed: the open file has no name any more.
+        durable::replace(&folder.path().join(FILE), &text_of(&[Line::Owed(job(1))]).unwrap()).unwrap();
+        spool.disk().as_mut().unwrap().astray = true;
+        spool.owes(&job(2), false);
+        assert_eq!(spool.save(Duration::ZERO).unwrap(), Some(1));
+        assert_eq!(opened(folder.path()).1, [1, 2]);
+    }
+
+    #[test]
     fn a_disk_that_takes_nothing_is_told_and_nothing_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let (spool, _) = opened(folder.path());

@@ -19,6 +19,8 @@ use crate::ledger::{Charge, HoldRef, Journalled, Ledger, LedgerError, Recorder};
 
 /// Gateways of one folder: more than any machine runs.
 const GATEWAYS_MAX: usize = 1024;
+/// How often a new folder is tried.
+const NEW_FOLDERS: usize = 16;
 /// The locks of the folders that this process has claimed: kept until it ends.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
@@ -199,8 +201,14 @@ fn own_folder(state: &Path) -> Result<Own, LedgerError> {
             return Ok(own);
         }
     }
-    let writer = crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))?;
-    claim(state, writer).map_err(cannot)?.ok_or_else(|| unusable(state, "a new folder is claimed already"))
+    // Another gateway that starts in this moment may have found a new folder before it was claimed here.
+    for _ in 0..NEW_FOLDERS {
+        let writer = crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))?;
+        if let Some(own) = claim(state, writer).map_err(cannot)? {
+            return Ok(own);
+        }
+    }
+    Err(unusable(state, "other gateways claim every new folder"))
 }
 
 /// The gateways that have, or had, folders.

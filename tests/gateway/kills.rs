@@ -136,3 +136,17 @@ async fn every_stop_reaches_the_streams_of_every_gateway() {
     let (charged, invoice) = (world.charged().await, world.invoice().await);
     assert!(invoice.nano <= charged, "invoice {} > charged {charged}", invoice.nano);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_stopped_while_it_connects_is_not_sent() {
+    let world = World::new().failpoints().start().await;
+    let key = world.rich();
+    world.arm(0, "connecting=sleep:2500");
+    let (addr, request) = (world.gateway(), Request::chat(&ask("tokens=5")).bearer(&key.secret));
+    let call = tokio::spawn(async move { Conn::open(addr).await.call(&request).await });
+    until("it connects", async || world.gateways[0].process.output().contains("failpoint connecting")).await;
+    world.cli_ok(&["kill", &key.id]);
+    call.await.expect("the call").refused(403, "key_paused");
+    world.settled().await;
+    assert_eq!((world.invoice().await.posts, world.charged().await), (0, 0));
+}

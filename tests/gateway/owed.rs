@@ -326,3 +326,20 @@ async fn a_hold_without_a_line_that_was_charged_in_full_is_charged_after_a_rebui
     world.cli_json(&["holds", "release", id.as_str().expect("an id"), "--charged", "0"]);
     world.assert_books_exact().await;
 }
+
+/// A rebuild waits so long for the line of a hold, and no longer: a gateway that stood still must not send a call for a hold that the books may
+/// have forgotten meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_was_written_down_too_late_sends_no_call() {
+    let world = World::new().failpoints().limit("ledger_ms", 300).start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    let before = world.invoice().await.posts;
+    // Longer than `ledger_ms` and the two seconds that a line may take.
+    world.arm(0, "hold_taken=sleep:2500");
+    world.chat(&key, &ask("tokens=5")).await.refused(503, "ledger_unavailable");
+    assert_eq!(world.invoice().await.posts, before, "no call went out");
+    world.assert_books_exact().await;
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    world.assert_books_exact().await;
+}

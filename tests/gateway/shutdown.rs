@@ -216,3 +216,25 @@ async fn a_rolling_restart_under_load_loses_no_call_and_charges_none_twice() {
     world.assert_books_exact().await;
     assert_eq!(world.invoice().await.calls, done, "each call that the provider served was answered, and no other");
 }
+
+/// What is still uploaded when the drain begins is a new call: it is refused, whenever its body ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_body_ends_in_the_drain_is_refused() {
+    let mut world = World::new().limit("drain_seconds", 60).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let request = Request::chat(&ask("tokens=5")).bearer(&key.secret);
+    let bytes = request.bytes();
+    let (most, rest) = bytes.split_at(bytes.len() - 10);
+    let mut slow = Conn::open(world.gateway()).await;
+    slow.write(most).await.expect("sent");
+    // The gateway has its head by the time at which it answers a later one.
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.gateways[0].process.signal("TERM");
+    until("it drains", async || world.gateways[0].process.output().contains("draining")).await;
+    slow.write(rest).await.expect("sent");
+    within("an answer", slow.try_answer("POST")).await.expect("an answer").refused(503, "draining");
+    assert!(world.gateways[0].process.wait(END).await.success());
+    assert_eq!(world.invoice().await.posts, 1);
+    world.assert_books_exact().await;
+}

@@ -230,7 +230,8 @@ async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_d
         assert_eq!(ends_in(folder.path()).len(), 1, "sent {sent} times");
     }
     assert!(
-        ends_in(folder.path())[0].starts_with(r#"{"line":"settling","hold":"sent-again","chain":["k_1"],"charge":{"exact":0},"at":"#)
+        ends_in(folder.path())[0]
+            .starts_with(r#"{"line":"settling","hold":"sent-again","chain":["k_1"],"charge":{"exact":0},"at":"#)
     );
     // It had been settled at another charge.
     gateway.settle_all(&[(hold("sent-again"), exactly(7))]).await.remove(0).unwrap();
