@@ -22,7 +22,7 @@
 -- ARGV[15] session steps asked for, 2^53 for none
 --
 -- Replies, words in one text; I is a node's place in the chain from 1, or 0 for the session; W a window from 1, or 0:
---   HELD granted now [remaining I W]     money is held (or was, by the same hold id); `/ books count` after it: the mark
+--   HELD granted now [remaining I W]     money is held, since `now` (perhaps before, by the same hold id); `/ books count` after it: the mark
 --   LOST books count                     the writer, or another one, knows better than these books; nothing was written but that
 --   SPENT                                the hold id is used up
 --   STALE                                the gateway's view of the key is out of date
@@ -54,11 +54,11 @@ local function answer(text)
 end
 
 -- 1. The hold id.
-local held_before
+local held_before, taken_at
 if hold then
-  local state, amount, _, _, forgotten = read(HOLD, hold)
+  local state, amount, _, expires_at, forgotten = read(HOLD, hold)
   if state == 'o' then
-    held_before = amount
+    held_before, taken_at = amount, expires_at - ARGV[9]
   elseif now < forgotten then
     return answer('SPENT')
   end
@@ -121,8 +121,8 @@ end
 
 if held_before then
   tick(root_key, root, now)
-  if not left then return format('HELD %d %d', held_before, now) end
-  return format('HELD %d %d %d %d %d', held_before, now, math.max(left, 0), left_node, left_window)
+  if not left then return format('HELD %d %d', held_before, taken_at) end
+  return format('HELD %d %d %d %d %d', held_before, taken_at, math.max(left, 0), left_node, left_window)
 end
 
 -- Everything fits: take it.

@@ -154,7 +154,7 @@ impl Recorder for Journal {
         }
         let surprises = ends.iter().filter_map(|(end, charge, done)| {
             let settled = done.as_ref().ok()?;
-            (!told || !is_as_announced(*charge, *settled)).then(|| settle_line(end, *settled)).flatten()
+            (!told || !is_as_announced(*charge, *settled)).then(|| settle_line(end, *charge, *settled)).flatten()
         });
         let lines: Vec<Line> = surprises.collect();
         if let Err(error) = self.write(&lines).await {
@@ -241,10 +241,12 @@ fn is_as_announced(charge: Charge, settled: Settled) -> bool {
     }
 }
 
-fn settle_line(at: &HoldRef, settled: Settled) -> Option<Line> {
+fn settle_line(at: &HoldRef, charge: Charge, settled: Settled) -> Option<Line> {
     let (how, charged) = match settled {
         Settled::Applied { charged, .. } => (How::Applied, charged),
         Settled::Corrected { charged, .. } => (How::Corrected, charged),
+        // The very charge that was asked for: perhaps by this settlement, when it was sent for the first time.
+        Settled::Already { charged } if charge == Charge::Exact(charged) => (How::Corrected, charged),
         Settled::Already { charged } => (How::Already, charged),
         // Without a hold there is nothing to say; with one, in its line, it stays open: doubt charges.
         Settled::Unknown => return None,

@@ -44,7 +44,9 @@ impl End {
     /// repetition. Of two that were announced, the dearer one: doubt charges.
     fn stands_against(&self, other: &End) -> bool {
         match self.rank().cmp(&other.rank()) {
-            Ordering::Equal => self.how.is_none() && is_dearer(self.charge, other.charge),
+            Ordering::Equal if self.how.is_none() => is_dearer(self.charge, other.charge),
+            // Books that went back, and were accepted, may have settled it twice.
+            Ordering::Equal => self.at > other.at,
             order => order.is_gt(),
         }
     }
@@ -126,7 +128,9 @@ impl<'a> Sum<'a> {
         match line {
             Line::File { .. } => {}
             Line::Hold(hold) => self.hold(hold, true),
-            Line::Due(hold) => self.hold(hold, false),
+            // One that was written since the first pass is of a hold that was not charged: the books are being rebuilt.
+            Line::Due(hold) if self.disputed.due.contains(&hold.hold) => self.hold(hold, false),
+            Line::Due(_) => {}
             Line::Settling { hold, charge, at, .. } => self.end(hold, End { how: None, charge, at }),
             Line::Settle { hold, how, charged, at } => {
                 self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
@@ -192,7 +196,7 @@ impl<'a> Sum<'a> {
 
     fn add_up(&mut self, id: &HoldId) {
         let Some(hold) = self.open.remove(id) else { return };
-        let standing = stands(&hold, self.ends.remove(id), self.now);
+        let standing = stands(&hold, self.ends.remove(id), self.now, self.disputed.due.contains(id));
         match self.calendar.frame(hold.now) {
             Ok(frame) => {
                 self.count(&hold, &standing, &frame.starts);
@@ -290,7 +294,7 @@ impl Sum<'_> {
                 continue;
             };
             let Some(hold) = self.open.remove(&id) else { continue };
-            let standing = stands(&hold, self.ends.remove(&id), self.now);
+            let standing = stands(&hold, self.ends.remove(&id), self.now, self.disputed.due.contains(&id));
             let starts = self.calendar.frame(hold.now).map_err(|e| format!("hold {id}: {e}"))?.starts;
             self.count(&hold, &standing, &starts);
             runs.entry(place).or_default().holds.insert((hold.now, id), (hold, standing));
@@ -332,7 +336,7 @@ impl Sum<'_> {
 }
 
 /// How a hold stands: by its settlement, or in doubt.
-fn stands(hold: &HoldLine, end: Option<End>, now: Millis) -> Standing {
+fn stands(hold: &HoldLine, end: Option<End>, now: Millis, found_due: bool) -> Standing {
     let due = hold.expires_at <= now;
     let charged = |charge| match charge {
         Charge::Exact(charged) => charged,
@@ -340,7 +344,7 @@ fn stands(hold: &HoldLine, end: Option<End>, now: Millis) -> Standing {
     };
     match end.map(|End { how, charge, at }| (how, charged(charge), at)) {
         // It may have been settled in full, or have expired: the latter can still be corrected.
-        Some((Some(How::Already), charged, _)) if charged == hold.amount && due => {
+        Some((Some(How::Already), charged, _)) if charged == hold.amount && due && found_due => {
             Standing { state: HoldState::Expired, charged, ended_at: hold.expires_at }
         }
         Some((_, charged, at)) => Standing { state: HoldState::Settled, charged, ended_at: at },

@@ -77,6 +77,10 @@ impl Tail {
 fn add_earlier(last: &mut VecDeque<End>, path: &Path, from: u64, most: usize) -> io::Result<bool> {
     let (mut earlier, mut is_all) = (VecDeque::<End>::new(), true);
     each_line(path, from, |_, text| {
+        // Before version 3 nothing said where a settlement belongs.
+        if text.starts_with(br#"{"line":"file","#) {
+            is_all &= !matches!(serde_json::from_slice(text), Ok(Line::File { version: ..3, .. }));
+        }
         // What is damaged is told by a rebuild; here its hold stays in doubt.
         if text.starts_with(br#"{"line":"settling","#)
             && let Ok(Line::Settling { hold, chain, session, charge, at }) = serde_json::from_slice(text)

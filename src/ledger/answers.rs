@@ -90,7 +90,7 @@ pub struct Held {
     pub granted: Money,
     /// The tightest limit after the hold; `None` when nothing is limited.
     pub remaining: Option<Remaining>,
-    /// The ledger's time.
+    /// The ledger's time when it was taken.
     pub now: Millis,
 }
 

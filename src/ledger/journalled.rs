@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use super::{
     Charge, Edit, Held, HoldBooks, HoldRef, KeyRecord, KeyView, Ledger, LedgerError, Node, NodeId, Reserve, Settled,
     State, TeamRecord, Verdict,
 };
 use crate::secret::KeyHash;
+
+/// How often an operator's settlement without an answer is sent again, and after which time.
+const ASK_AGAIN: usize = 5;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// A hold, how it was to end, and what the ledger said.
 pub type Ended<'a> = (&'a HoldRef, Charge, &'a Result<Settled, LedgerError>);
@@ -95,7 +100,15 @@ impl Journalled {
 
     /// An operator's word, which a refusal of the ledger makes void: so nothing is written before.
     pub(super) async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
-        let done = Box::pin(self.books.settle(at, charge)).await;
+        let mut done = Box::pin(self.books.settle(at, charge)).await;
+        // It may have been made, and its answer lost: what was made needs a line.
+        for _ in 0..ASK_AGAIN {
+            if !matches!(done, Err(LedgerError::Unavailable(_))) {
+                break;
+            }
+            sleep(ASK_AGAIN_AFTER).await;
+            done = Box::pin(self.books.settle(at, charge)).await;
+        }
         self.recorder.settled(&[(at, charge, &done)], false).await;
         done
     }

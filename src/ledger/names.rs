@@ -13,6 +13,7 @@
 //! | `lp1:{root}:s:KEY:SESSION` | string | a session; with a time to live while no hold is open |
 //! | `lp1:books` | hash | the ledger as a whole: `id`, `gen` when an operator last accepted it, `lost` and `at` while it is blocked |
 //! | `lp1:rebuild` | string | who rebuilds the books; it expires by itself |
+//! | `lp1:half` | string | there while a rebuild has taken away the old books, and has not written all of the new ones |
 //! | `lp1:trees` | set | the roots of all trees |
 //! | `lp1:id:NODE` | string | the chain of a node: ids joined with commas, itself first, its root last |
 //! | `lp1:hash:HASH` | string | the chain of the key with this hash. Counts only if the key's own `h` agrees |
@@ -36,6 +37,11 @@ pub const PROBE: &str = "probe";
 /// The ledger as a whole.
 pub fn books() -> String {
     format!("{PREFIX}books")
+}
+
+/// There while the books are neither the old ones nor those of a rebuild.
+pub fn half_built() -> String {
+    String::from("lp1:half")
 }
 
 /// Who rebuilds the books right now: a token that expires soon after its process has ended.

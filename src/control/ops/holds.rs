@@ -47,6 +47,12 @@ pub async fn holds_release(ledger: &Ledger, id: &str, charged: Option<&str>, for
             charged_usd: charged.to_string(),
             returned_usd: before.saturating_sub(charged).to_string(),
         }),
+        // By this command, whose first answer was lost; or by somebody else who knew the same.
+        Settled::Already { charged } if charged == cost => Ok(Released {
+            id: id.to_string(),
+            charged_usd: charged.to_string(),
+            returned_usd: hold.amount.saturating_sub(charged).to_string(),
+        }),
         Settled::Already { charged } => {
             Err(OpError::conflict(format!("hold `{id}` was settled in the meantime, at {charged} USD")))
         }

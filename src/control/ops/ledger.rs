@@ -102,7 +102,8 @@ pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBu
             return Err(blocked(error));
         }
     };
-    engine.restore(&rebuilt.books, &halted).await.map_err(|error| blocked(error.into()))?;
+    let half_way = |error: OpError| error.hint("the books are blocked, and may be half written: run the rebuild again");
+    engine.restore(&rebuilt.books, &halted).await.map_err(|error| half_way(error.into()))?;
     Ok(RebuildView {
         files: files.paths.len(),
         gateways: files.writers,

@@ -209,11 +209,16 @@ impl Load {
         let never_went_out = hold.note == KILLED && hold.state == HoldState::Open;
         let cost = usd(if never_went_out { 0 } else { self.rng.below(hold.amount.nano() + 1) });
         let at = self.rng.below(3) as usize;
-        if at < 2 && self.rng.below(3) == 0 {
-            // The ledger refuses it: nothing was done, and nothing is written.
-            self.lines[at].requests.fetch_add(1, Ordering::SeqCst);
-            self.gateways[at].settle(&hold.at, Charge::Exact(cost)).await.unwrap_err();
-            return;
+        match self.rng.below(12) {
+            // The ledger does not answer, however often it is asked: nothing was done, and nothing is written.
+            0 if at < 2 => {
+                self.lines[at].requests.fetch_add(6, Ordering::SeqCst);
+                self.gateways[at].settle(&hold.at, Charge::Exact(cost)).await.unwrap_err();
+                return;
+            }
+            // Its first answer is lost.
+            1 if at < 2 => drop(self.lines[at].answers.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
         }
         // By a command, or through a gateway's admin listener; whoever else has it to settle finds it ended.
         self.gateways[at].settle(&hold.at, Charge::Exact(cost)).await.unwrap();

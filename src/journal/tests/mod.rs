@@ -129,11 +129,23 @@ fn month(rebuilt: &Rebuilt) -> (u64, u64) {
     (books.spent.nano(), books.held.nano())
 }
 
+/// What each of these journals says of `k_1` in its month, spent and held, at `now`.
+fn assert_told(now: Millis, journals: Vec<(Vec<Line>, (u64, u64))>) {
+    // Not across the start of a month.
+    if Calendar::utc().frame(now - 700_000).unwrap().starts[4] != Calendar::utc().frame(now).unwrap().starts[4] {
+        return;
+    }
+    for (lines, expected) in journals {
+        let lines = [&[record(1, key("k_1", None, State::Active))], &lines[..]].concat();
+        assert_eq!(month(&books_of(now, now, 1, &lines).unwrap()), expected, "{lines:?}");
+    }
+}
+
 #[test]
 fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
     let now = Clock::System.now();
     let exactly = |charge| settling("h", Charge::Exact(usd(charge)), now);
-    for (lines, expected) in [
+    let journals = vec![
         (vec![hold_line("h", 10, now, None)], (0, 10)),
         (vec![hold_line("h", 10, now - 700_000, None)], (10, 0)),
         (vec![settle_of("h", How::Applied, 4, now), hold_line("h", 10, now, None)], (4, 0)),
@@ -167,6 +179,45 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
         // An operator was first.
         (vec![exactly(4), settle_of("h", How::Applied, 0, now), hold_line("h", 10, now, None)], (0, 0)),
         (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Applied, 6, now)], (6, 0)),
+        // The books did not know the hold, and said so twice.
+        (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Already, 0, now)], (4, 0)),
+        (vec![settle_of("h", How::Already, 0, now), exactly(4), hold_line("h", 10, now, None)], (4, 0)),
+        (vec![hold_line("h", 10, now, None), exactly(4), exactly(6), settle_of("h", How::Already, 0, now)], (6, 0)),
+    ];
+    assert_told(now, journals);
+}
+
+#[test]
+fn what_was_told_twice_or_by_others_counts_once() {
+    let now = Clock::System.now();
+    let exactly = |charge| settling("h", Charge::Exact(usd(charge)), now);
+    let journals = vec![
+        // Sent again after its first answer was lost: in full, or as an operator wanted it.
+        (
+            vec![
+                hold_line("h", 10, now - 700_000, None),
+                settling("h", Charge::Full, now),
+                settle_of("h", How::Already, 10, now),
+            ],
+            (10, 0),
+        ),
+        // Books that went back, and were accepted: what was done last counts.
+        (
+            vec![
+                hold_line("h", 10, now, None),
+                settle_of("h", How::Corrected, 3, now),
+                settle_of("h", How::Corrected, 2, now - 1),
+            ],
+            (3, 0),
+        ),
+        (
+            vec![
+                hold_line("h", 10, now, None),
+                settle_of("h", How::Corrected, 3, now - 1),
+                settle_of("h", How::Corrected, 2, now),
+            ],
+            (2, 0),
+        ),
         // Found due: by a gateway that may know of no line of it, and whatever its taker said or says.
         (vec![due("h", 10, now - 700_000)], (10, 0)),
         (vec![due("h", 10, now - 700_000), hold_line("h", 10, now - 690_000, None)], (10, 0)),
@@ -182,21 +233,8 @@ fn what_became_of_a_hold_is_told_whatever_the_order_of_the_lines() {
             ],
             (3, 0),
         ),
-        // The books did not know the hold, and said so twice.
-        (vec![hold_line("h", 10, now, None), exactly(4), settle_of("h", How::Already, 0, now)], (4, 0)),
-        (vec![settle_of("h", How::Already, 0, now), exactly(4), hold_line("h", 10, now, None)], (4, 0)),
-        (vec![hold_line("h", 10, now, None), exactly(4), exactly(6), settle_of("h", How::Already, 0, now)], (6, 0)),
-    ] {
-        // Not across the start of a month.
-        let folder = tempfile::tempdir().unwrap();
-        let lines = [&[record(1, key("k_1", None, State::Active))], &lines[..]].concat();
-        file(folder.path(), "aa", 1, now, &lines);
-        let files = Files::find(&[folder.path().to_path_buf()]).unwrap();
-        let rebuilt = rebuild(&files, &Calendar::utc(), now).unwrap();
-        if Calendar::utc().frame(now - 700_000).unwrap().starts[4] == Calendar::utc().frame(now).unwrap().starts[4] {
-            assert_eq!(month(&rebuilt), expected, "{lines:?}");
-        }
-    }
+    ];
+    assert_told(now, journals);
 }
 
 /// The lines of a journal about the ends of holds, as JSON.
@@ -467,4 +505,20 @@ async fn a_hold_whose_line_cannot_be_written_is_not_charged_yet() {
     assert!(gateway.sweep(100).await.unwrap_err().to_string().contains("the journal cannot be written"));
     assert_eq!(books.status(&"k_1".into()).await.unwrap().charged_total, Money::ZERO);
     assert_eq!(books.sweep(100).await.unwrap().expired, 7);
+}
+
+/// Whether a hold that was charged in full can still be corrected after a rebuild: only where it expired.
+#[test]
+fn a_full_settlement_that_was_sent_twice_is_final_and_an_expiry_is_not() {
+    let now = Clock::System.now();
+    let taken = now - 700_000;
+    let sent_again = [settling("h", Charge::Full, now), settle_of("h", How::Already, 10, now)];
+    for (found_due, state) in [(false, None), (true, Some(HoldState::Expired))] {
+        let mut lines = vec![record(1, key("k_1", None, State::Active)), hold_line("h", 10, taken, None)];
+        lines.extend(found_due.then(|| due("h", 10, taken)));
+        lines.extend(sent_again.clone());
+        let rebuilt = books_of(now, now, 1, &lines).unwrap();
+        assert_eq!(rebuilt.books.holds.first().map(|hold| hold.info.state), state);
+        assert_eq!(rebuilt.books.settled.len(), usize::from(state.is_none()));
+    }
 }

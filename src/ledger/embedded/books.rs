@@ -93,7 +93,7 @@ impl<S: Store> Books<S> {
         let frame = self.time.frame(now)?;
         let key = HoldKey::of(&tree, &ask.hold);
         match self.hold(&key, now)? {
-            Some(Hold::Live(live)) if live.expired_until.is_none() => return self.repeat(&live, now, &frame),
+            Some(Hold::Live(live)) if live.expired_until.is_none() => return self.repeat(&live, ask, now, &frame),
             Some(_) => return Ok(Verdict::Spent),
             None => {}
         }
@@ -127,13 +127,14 @@ impl<S: Store> Books<S> {
         Ok(Verdict::Held(Held { granted, remaining, now }))
     }
 
-    /// The answer to a reserve whose hold is open already.
-    fn repeat(&mut self, live: &LiveHold, now: Millis, frame: &Frame) -> Result<Verdict, LedgerError> {
+    /// The answer to a reserve whose hold is open already, with the time at which it was taken: the windows that it counts in are those.
+    fn repeat(&mut self, live: &LiveHold, ask: &Reserve, now: Millis, frame: &Frame) -> Result<Verdict, LedgerError> {
         let (mut chain, session) = self.taken_from(live, now)?;
         for row in &mut chain {
             row.counters = row.counters.rolled(frame);
         }
-        Ok(Verdict::Held(Held { granted: live.amount, remaining: remaining(&chain, &session), now }))
+        let taken_at = live.expires_at.saturating_sub(ttl_of(ask));
+        Ok(Verdict::Held(Held { granted: live.amount, remaining: remaining(&chain, &session), now: taken_at }))
     }
 
     /// The chain of a reserve, unless the gateway's view of the key is out of date.
@@ -310,6 +311,10 @@ pub fn damaged(what: &str) -> LedgerError {
     LedgerError::Unavailable(format!("the books are damaged: {what}"))
 }
 
+fn ttl_of(ask: &Reserve) -> Millis {
+    Millis::try_from(ask.ttl_ms).unwrap_or(Millis::MAX)
+}
+
 /// The hold of a reserve that was granted.
 fn live_hold(ask: &Reserve, chain: &[NodeRow], session: &SessionStep, amount: Money, now: Millis) -> LiveHold {
     LiveHold {
@@ -318,7 +323,7 @@ fn live_hold(ask: &Reserve, chain: &[NodeRow], session: &SessionStep, amount: Mo
         starts: chain.iter().map(|row| row.counters.starts()).collect(),
         expired_until: None,
         amount,
-        expires_at: now.saturating_add(i64::try_from(ask.ttl_ms).unwrap_or(i64::MAX)),
+        expires_at: now.saturating_add(ttl_of(ask)),
         note: ask.note.clone(),
     }
 }

@@ -50,6 +50,7 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::set_session_state`].
     pub async fn set_session_state(&self, key: &NodeId, session: &str, state: State) -> Result<(), LedgerError> {
+        self.refuse_amid_rebuild().await?;
         self.session_call(key, session, Some(state)).await.map(drop)
     }
 
@@ -87,9 +88,8 @@ impl RedisLedger {
     /// See [`crate::ledger::Ledger::sweep`]. One call looks at up to 1,024 trees; the next one goes on behind them. A hold or tree that fails
     /// keeps no other from its end: the first such error is returned when all were seen. `told` hears of the holds before they are charged.
     pub async fn sweep(&self, most: usize, told: Option<&dyn Recorder>) -> Result<Sweep, LedgerError> {
-        if let Some(guard) = &self.guard {
-            guard.check()?;
-        }
+        let usable = || self.guard.as_ref().map_or(Ok(()), |guard| guard.check());
+        usable()?;
         let (mut done, mut failed) = (Sweep::default(), None);
         let mut cursor = self.sweep_cursor.load(Ordering::Relaxed);
         if cursor == 0 {
@@ -110,6 +110,8 @@ impl RedisLedger {
                 let mut due = self.due_of(part.to_vec(), left, &mut failed).await;
                 due.truncate(left);
                 if let Some(recorder) = told {
+                    // A rebuild that has begun meanwhile must not find a line of a hold that is not charged.
+                    usable()?;
                     recorder.due(&due).await?;
                 }
                 for charged in self.expire_all(due, &mut failed).await {

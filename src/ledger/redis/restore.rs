@@ -88,9 +88,16 @@ impl RedisLedger {
         self.command(cmd("DEL").arg(names::rebuild())).await.map(drop)
     }
 
-    /// True while somebody rebuilds the books.
-    pub(super) async fn is_being_rebuilt(&self) -> Result<bool, LedgerError> {
-        Ok(self.command(cmd("EXISTS").arg(names::rebuild())).await? != Value::Int(0))
+    /// An error while somebody rebuilds the books, or has left them half done. What commands do then, a rebuild would not know.
+    pub(super) async fn refuse_amid_rebuild(&self) -> Result<(), LedgerError> {
+        if self.command(cmd("EXISTS").arg(names::rebuild())).await? != Value::Int(0) {
+            return Err(being_rebuilt());
+        }
+        if self.command(cmd("EXISTS").arg(names::half_built())).await? != Value::Int(0) {
+            let say = "a rebuild was broken off, so these books are not whole: run `loopers ledger rebuild` again";
+            return Err(LedgerError::Conflict(say.into()));
+        }
+        Ok(())
     }
 
     /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; a record that the ledger has in the
@@ -100,6 +107,7 @@ impl RedisLedger {
         roots.sort();
         roots.dedup();
         self.still_ours(halted).await?;
+        self.command(cmd("SET").arg(names::half_built()).arg(&*halted.token)).await?;
         self.each(roots, |ledger, root| async move { ledger.clear_holds(&root).await }).await?;
         self.each(snapshot.settled.clone(), |ledger, one| async move { ledger.put_settled(&one).await }).await?;
         let now = snapshot.now;
@@ -112,6 +120,7 @@ impl RedisLedger {
         self.each(below, |ledger, node| async move { ledger.put_node(&node).await }).await?;
         self.each(tops, |ledger, node| async move { ledger.put_node(&node).await }).await?;
         self.still_ours(halted).await?;
+        self.command(cmd("DEL").arg(names::half_built())).await?;
         self.accept_now().await?;
         self.give_up(halted).await
     }
@@ -130,7 +139,7 @@ impl RedisLedger {
         for hold in self.holds_of(root, usize::MAX).await? {
             if hold.state == HoldState::Open && hold.at.session.is_some() {
                 // Books of which a part is gone may not let it: then its session is not counted on either.
-                if let Err(error) = self.settle(&hold.at, Charge::Exact(Money::ZERO)).await {
+                if let Err(error) = self.settle_now(&hold.at, Charge::Exact(Money::ZERO)).await {
                     log::debug!("hold {} could not be released: {error}", hold.at.hold);
                 }
             }

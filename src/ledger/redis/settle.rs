@@ -51,8 +51,15 @@ impl Group {
 }
 
 impl RedisLedger {
-    /// See [`crate::ledger::Ledger::settle`].
+    /// See [`crate::ledger::Ledger::settle`]. A gateway is stopped by its trees during a rebuild, a command is not.
     pub async fn settle(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
+        if self.guard.is_none() {
+            self.refuse_amid_rebuild().await?;
+        }
+        self.settle_now(at, charge).await
+    }
+
+    pub(super) async fn settle_now(&self, at: &HoldRef, charge: Charge) -> Result<Settled, LedgerError> {
         let (root, claim) = self.claim_of(&at.chain)?;
         let call = ending(root, std::iter::once((at, Ending::Charged(charge))), &claim);
         let reply = reply::text(self.timed_confirmed(&call).await?)?;

@@ -130,9 +130,7 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::accept`].
     pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
-        if self.is_being_rebuilt().await? {
-            return Err(super::restore::being_rebuilt());
-        }
+        self.refuse_amid_rebuild().await?;
         self.accept_now().await?;
         self.books().await
     }

@@ -96,6 +96,30 @@ async fn what_is_accepted_is_later_than_all_that_gateways_know_whatever_was_forg
     assert_eq!(granted(&one.reserve(&ask(&view, 1, 1)).await.unwrap()), 1);
 }
 
+/// A rebuild that is broken off between the old books and the new ones.
+#[tokio::test]
+async fn half_built_books_are_not_accepted_and_no_command_changes_them() {
+    let b = Bench::new().await;
+    let view = b.key("key", None, Limits::default()).await;
+    let (at, other) = (ask(&view, 1, 10), ask(&view, 2, 5));
+    b.ledger.reserve(&at).await.unwrap();
+    b.ledger.reserve(&other).await.unwrap();
+    let halted = b.ledger.halt(&[]).await.unwrap();
+    // While it runs, commands are refused: the journals are read already.
+    assert!(is_conflict(b.ledger.settle(&at.hold_ref(), Charge::Full).await));
+    assert!(is_conflict(b.ledger.set_session_state(&view.key.id, "s", State::Killed).await));
+    b.ledger.command(::redis::cmd("SET").arg("lp1:half").arg("token")).await.unwrap();
+    b.ledger.give_up(&halted).await.unwrap();
+    assert!(is_conflict(b.ledger.accept().await));
+    assert!(is_conflict(b.ledger.settle(&at.hold_ref(), Charge::Full).await));
+    // The next one makes them whole.
+    let again = b.ledger.halt(&[]).await.unwrap();
+    b.ledger.restore(&Snapshot::default(), &again).await.unwrap();
+    b.ledger.accept().await.unwrap();
+    let settled = b.ledger.settle(&at.hold_ref(), Charge::Full).await.unwrap();
+    assert_eq!(settled, Settled::Applied { charged: usd(10), held: usd(10) });
+}
+
 /// A call that began before an operator accepted older books, and reserves afterwards: it is not what tells that books are lost.
 #[tokio::test]
 async fn what_a_call_saw_before_an_accept_says_nothing_against_the_books() {
