@@ -32,7 +32,7 @@ use super::door::Files;
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
-use super::state::{for_other_runtime, keep_settlements, open_gateway};
+use super::state::{Own, adopt_orphans, for_other_runtime, keep_settlements, open_gateway};
 use crate::alerts;
 use crate::config::Settings;
 use crate::control::http::{AdminState, respond};
@@ -42,6 +42,8 @@ use crate::pricing::PriceTable;
 
 /// How long settlements may take at the very end.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
+/// How often folders whose gateways are gone are looked for.
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
 /// How long after a panic a task begins again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How long what is told of the last calls may take after that.
@@ -67,6 +69,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     if let Some(own) = &own {
         keep_settlements(&app.settler, &settings, own)?;
         core.spawn(app.settler.clone().run_until_served(ledger.clone()));
+        core.spawn(adopt_for_ever(app.clone(), own.clone()));
     }
     for_ever(&core, "watches running calls", &app, &ledger, keeper::watch);
     for_ever(&core, "charges expired holds", &app, &ledger, keeper::sweep);
@@ -117,6 +120,20 @@ where
             sleep(AGAIN_AFTER).await;
         }
     });
+}
+
+/// Makes what gateways that end meanwhile leave in their folders.
+async fn adopt_for_ever(app: Arc<App>, own: Own) {
+    loop {
+        sleep(ADOPT_EVERY).await;
+        let (app, own) = (app.clone(), own.clone());
+        let adopts = move || adopt_orphans(&app.settler, &app.settings.load(), &own);
+        match tokio::task::spawn_blocking(adopts).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("what other gateways left to be settled cannot be taken over: {error}"),
+            Err(ended) => log::error!("taking over what other gateways left to be settled has failed: {ended}"),
+        }
+    }
 }
 
 fn server_conf(settings: &Settings, files: Files) -> ServerConf {

@@ -1,7 +1,7 @@
 //! Ends holds, in the background, until the ledger has taken every settlement.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::spool::Spool;
+use super::spool::{self, Spool};
 use crate::alerts::Notes;
 use crate::journal;
 use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
@@ -154,10 +154,31 @@ impl Settler {
         self.wake.notify_one();
     }
 
-    /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what earlier gateways left there and in `orphans`,
-    /// and what they `announced` last.
-    pub fn keep_in(&self, folder: &Path, orphans: &[PathBuf], announced: Vec<Job>) -> std::io::Result<()> {
-        let left = self.spool.open(folder, orphans, announced)?;
+    /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what an earlier gateway left there, and what it
+    /// `announced` last.
+    pub fn keep_in(&self, folder: &Path, announced: Vec<Job>) -> std::io::Result<()> {
+        let left = self.spool.open(folder, announced)?;
+        self.inherit(left, true);
+        self.spool.keep()
+    }
+
+    /// Takes over what a gateway that is gone left in its folder, and what it `announced` last. Its file is removed once all of it is in the
+    /// own one.
+    pub fn adopt(&self, orphan: &Path, announced: Vec<Job>) -> std::io::Result<()> {
+        let file = orphan.join(spool::FILE);
+        let mut left = announced;
+        left.extend(spool::read(&file)?.into_values());
+        if !left.is_empty() {
+            self.inherit(left, false);
+            self.spool.save(Duration::ZERO)?;
+        }
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn inherit(&self, left: Vec<Job>, saved: bool) {
         if !left.is_empty() {
             log::warn!(
                 "{} settlements of an earlier run are made now, where the ledger has not taken them",
@@ -166,9 +187,8 @@ impl Settler {
         }
         for job in left {
             failpoint!("spool_replayed");
-            self.take_over(Job { ending: self.announce(), ..job }, true);
+            self.take_over(Job { ending: self.announce(), ..job }, saved);
         }
-        self.spool.keep()
     }
 
     /// At the end, when all that was owed is made or written down: the next gateway in the folder need not ask what became of the last calls.
@@ -212,9 +232,9 @@ impl Settler {
         }
     }
 
-    /// Makes what earlier gateways left to be made, until the first request has started `run`.
+    /// Makes what other gateways left to be made, until the first request has started `run`.
     pub async fn run_until_served(self: Arc<Self>, ledger: Ledger) {
-        while !self.running.load(Ordering::Acquire) && self.pending() > 0 {
+        while !self.running.load(Ordering::Acquire) {
             if !self.settle_some(&ledger, Instant::now).await {
                 sleep(RETRY_AFTER).await;
             }

@@ -87,22 +87,14 @@ impl Spool {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Begins to keep the file in `folder`: returns what it and the files of `orphans`, folders that no gateway has, say is owed, and
-    /// `others` that may be owed as well. The files of orphans are removed once all of it is in the own file.
-    pub fn open(&self, folder: &Path, orphans: &[PathBuf], others: Vec<Job>) -> io::Result<Vec<Job>> {
+    /// Begins to keep the file in `folder`: returns what it says is owed, and `others` that may be owed as well and are in it from now on.
+    pub fn open(&self, folder: &Path, others: Vec<Job>) -> io::Result<Vec<Job>> {
         let path = folder.join(FILE);
         let mut jobs: HashMap<HoldId, Job> = others.into_iter().map(|job| (job.at.hold.clone(), job)).collect();
         jobs.extend(read(&path)?);
-        for orphan in orphans {
-            jobs.extend(read(&orphan.join(FILE))?);
-        }
         failpoint!("spool_read");
-        let mut disk = Disk::begin(path, jobs.values())?;
+        let disk = Disk::begin(path, jobs.values())?;
         failpoint!("spool_taken_over");
-        for orphan in orphans {
-            std::fs::remove_file(orphan.join(FILE))?;
-        }
-        disk.lines = jobs.len();
         *self.disk() = Some(disk);
         Ok(jobs.into_values().collect())
     }
@@ -164,7 +156,7 @@ impl Spool {
         Ok(count)
     }
 
-    /// Where the file is; `None` when there is none.
+    /// The folder of the file; `None` when there is no file.
     pub fn folder(&self) -> Option<PathBuf> {
         self.disk().as_ref().and_then(|disk| disk.path.parent().map(Path::to_path_buf))
     }
@@ -301,7 +293,7 @@ mod tests {
 
     fn opened(folder: &Path) -> (Spool, Vec<u64>) {
         let spool = Spool::default();
-        let owed = spool.open(folder, &[], Vec::new()).unwrap();
+        let owed = spool.open(folder, Vec::new()).unwrap();
         for job in &owed {
             spool.owes(&Job { ending: place(job), ..job.clone() }, true);
         }
@@ -447,20 +439,27 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_debts_of_a_gateway_that_is_gone_are_taken_over_and_only_the_owner_can_read_them() {
+    fn only_the_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
-        let (own, orphan) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (folder, ending) in [(&own, 1), (&orphan, 2)] {
-            let (spool, _) = opened(folder.path());
-            spool.owes(&job(ending), false);
-            spool.save(Duration::ZERO).unwrap();
-        }
-        assert!(is_owing(orphan.path()));
-        let owed = Spool::default().open(own.path(), &[orphan.path().to_path_buf()], Vec::new()).unwrap();
-        assert_eq!(owed.len(), 2);
-        assert!(!is_owing(orphan.path()));
-        assert_eq!(opened(own.path()).1, [1, 2]);
-        let mode = std::fs::metadata(own.path().join(FILE)).unwrap().permissions().mode();
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = opened(folder.path());
+        spool.owes(&job(1), false);
+        spool.save(Duration::ZERO).unwrap();
+        assert!(is_owing(folder.path()));
+        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_may_be_owed_as_well_is_in_the_file_at_once_and_its_own_lines_count_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = opened(folder.path());
+        spool.owes(&job(1), false);
+        spool.save(Duration::ZERO).unwrap();
+        let other = Job { charge: Charge::Full, ..job(1) };
+        let owed = Spool::default().open(folder.path(), vec![other, job(2)]).unwrap();
+        let one = owed.iter().find(|owed| owed.at.hold == job(1).at.hold).unwrap();
+        assert_eq!((owed.len(), one.charge), (2, job(1).charge));
+        assert_eq!(opened(folder.path()).1, [1, 2]);
     }
 }

@@ -19,12 +19,15 @@ use crate::ledger::{Charge, HoldRef, Journalled, Ledger, LedgerError, Recorder};
 
 /// Gateways of one folder: more than any machine runs.
 const GATEWAYS_MAX: usize = 1024;
+/// How long a folder may be locked by a gateway that only takes over what is in it.
+const TAKEOVER: Duration = Duration::from_millis(500);
 /// How often a new folder is tried.
 const NEW_FOLDERS: usize = 16;
 /// The locks of the folders that this process has claimed: kept until it ends.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A gateway's own folder below `state`.
+#[derive(Clone)]
 pub struct Own {
     /// The folder.
     pub folder: PathBuf,
@@ -76,31 +79,26 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 /// Lets the settler keep what the ledger does not take in the gateway's own folder, and make what is left there and in folders
 /// whose gateways are gone.
 pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
+    let tail = tail(&own.folder, settings);
+    let keeps = settler.keep_in(&own.folder, announced(tail.as_ref()));
+    keeps.map_err(|e| unusable(&own.folder, &e.to_string()))?;
+    mark_answered(tail.as_ref());
+    adopt_orphans(settler, settings, own)
+}
+
+/// Makes what is left in folders whose gateways are gone.
+pub fn adopt_orphans(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
     let state = &settings.state;
     let cannot = |why: std::io::Error| unusable(state, &why.to_string());
-    let (mut orphans, mut locks, mut folders) = (Vec::new(), Vec::new(), vec![own.folder.clone()]);
     for writer in writers(state).map_err(cannot)?.into_iter().filter(|writer| *writer != own.writer) {
         let folder = state.join(format!("gateway-{writer}"));
-        let is_owing = spool::is_owing(&folder);
-        if !is_owing && journal::is_answered(&folder).unwrap_or(false) {
+        if !spool::is_owing(&folder) && journal::is_answered(&folder).unwrap_or(false) {
             continue;
         }
-        let Some(lock) = lock(&folder).map_err(cannot)? else { continue };
-        folders.push(folder.clone());
-        if is_owing {
-            // Its spool is removed: the lock is held until everything is in the own folder. For a journal that is only read it is not, so
-            // that a gateway which starts in this moment may have the folder: what both of them settle is charged once.
-            orphans.push(folder);
-            locks.push(lock);
-        }
-    }
-    let tails = folders.iter().filter_map(|folder| tail(folder, settings)).collect::<Vec<_>>();
-    let announced = tails.iter().flat_map(|tail| tail.ends.iter().cloned().map(announced)).collect();
-    settler.keep_in(&own.folder, &orphans, announced).map_err(|e| unusable(&own.folder, &e.to_string()))?;
-    for tail in tails {
-        if let Err(error) = tail.mark_answered() {
-            log::warn!("the next gateway settles the last calls once more, which changes nothing: {error}");
-        }
+        let Some(_lock) = lock(&folder).map_err(cannot)? else { continue };
+        let tail = tail(&folder, settings);
+        settler.adopt(&folder, announced(tail.as_ref())).map_err(cannot)?;
+        mark_answered(tail.as_ref());
     }
     Ok(())
 }
@@ -117,9 +115,21 @@ fn tail(folder: &Path, settings: &Settings) -> Option<Tail> {
     .ok()
 }
 
-fn announced((at, charge): (HoldRef, Charge)) -> Job {
+fn announced(tail: Option<&Tail>) -> Vec<Job> {
     // Not `taken`: a hold that the ledger has forgotten by now was settled long ago. Its model is not in this line of the journal.
-    Job { at: Arc::new(at), charge, provider: "unknown".into(), model: "unknown".into(), taken: false, ending: 0 }
+    let unknown: Arc<str> = "unknown".into();
+    let job = |(at, charge): &(HoldRef, Charge)| {
+        let (provider, model) = (unknown.clone(), unknown.clone());
+        Job { at: Arc::new(at.clone()), charge: *charge, provider, model, taken: false, ending: 0 }
+    };
+    tail.into_iter().flat_map(|tail| &tail.ends).map(job).collect()
+}
+
+/// When all of it is in a spool.
+fn mark_answered(tail: Option<&Tail>) {
+    if let Some(Err(error)) = tail.map(Tail::mark_answered) {
+        log::warn!("the last calls of an earlier run are settled once more later, which changes nothing: {error}");
+    }
 }
 
 /// The holds whose settlements wait on disk below `state`, whether or not their gateways run.
@@ -196,15 +206,21 @@ fn operators(engine: Ledger, settings: &Settings) -> Ledger {
 fn own_folder(state: &Path) -> Result<Own, LedgerError> {
     let cannot = |why: std::io::Error| unusable(state, &why.to_string());
     make(state).map_err(cannot)?;
-    for writer in writers(state).map_err(cannot)? {
-        if let Some(own) = claim(state, writer).map_err(cannot)? {
+    let before = writers(state).map_err(cannot)?;
+    if let Some(own) = claim_one(state, &before).map_err(cannot)? {
+        return Ok(own);
+    }
+    if !before.is_empty() {
+        // Another gateway may be taking over what is in one of them, which takes a moment.
+        std::thread::sleep(TAKEOVER);
+        if let Some(own) = claim_one(state, &before).map_err(cannot)? {
             return Ok(own);
         }
     }
     // Another gateway that starts in this moment may have found a new folder before it was claimed here.
     for _ in 0..NEW_FOLDERS {
         let writer = crate::secret::random_hex::<8>().map_err(|e| LedgerError::Unavailable(e.to_string()))?;
-        if let Some(own) = claim(state, writer).map_err(cannot)? {
+        if let Some(own) = claim_one(state, &[writer]).map_err(cannot)? {
             return Ok(own);
         }
     }
@@ -227,12 +243,17 @@ fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn claim(state: &Path, writer: String) -> std::io::Result<Option<Own>> {
-    let folder = state.join(format!("gateway-{writer}"));
-    make(&folder)?;
-    let Some(lock) = lock(&folder)? else { return Ok(None) };
-    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
-    Ok(Some(Own { folder, writer }))
+/// Claims the first of these folders that no gateway has.
+fn claim_one(state: &Path, writers: &[String]) -> std::io::Result<Option<Own>> {
+    for writer in writers {
+        let folder = state.join(format!("gateway-{writer}"));
+        make(&folder)?;
+        if let Some(lock) = lock(&folder)? {
+            CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            return Ok(Some(Own { folder, writer: writer.clone() }));
+        }
+    }
+    Ok(None)
 }
 
 /// The lock of a folder, held until the file is closed; `None` when somebody else has it.

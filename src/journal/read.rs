@@ -132,6 +132,8 @@ pub fn read(path: &Path, mut take: impl FnMut(Line)) -> Result<(), String> {
 pub struct Disputed {
     /// More than one line may tell of their end.
     pub ends: HashSet<HoldId>,
+    /// More than one line is about what the ledger said of their end.
+    pub twice: HashSet<HoldId>,
     /// They have a [`Line::Due`].
     pub due: HashSet<HoldId>,
 }
@@ -147,8 +149,9 @@ pub fn read_disputed(path: &Path, disputed: &mut Disputed) -> Result<(), String>
         if text.starts_with(br#"{"line":"settle","#)
             && let Ok(Line::Settle { hold, how, .. }) = serde_json::from_slice(text)
             && (has_announcements || how != How::Applied)
+            && !disputed.ends.insert(hold.clone())
         {
-            disputed.ends.insert(hold);
+            disputed.twice.insert(hold);
         }
         if text.starts_with(br#"{"line":"due","#)
             && let Ok(Line::Due(hold)) = serde_json::from_slice(text)

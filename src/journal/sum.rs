@@ -189,7 +189,8 @@ impl<'a> Sum<'a> {
             None => !self.disputed.ends.contains(id),
             Some(how) => how != How::Already,
         });
-        if is_final && !self.disputed.due.contains(id) && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
+        let is_open = self.disputed.due.contains(id) || self.disputed.twice.contains(id);
+        if is_final && !is_open && self.open.get(id).is_some_and(|hold| hold.session.is_none()) {
             self.add_up(id);
         }
     }

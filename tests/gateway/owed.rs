@@ -241,41 +241,77 @@ async fn takes(gateway: SocketAddr, call: &Request) {
     until("calls are taken", async || Conn::open(gateway).await.call(call).await.status == 200).await;
 }
 
+/// Moves everything in a folder into another one.
+fn move_all(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        std::fs::rename(entry.path(), to.join(entry.file_name())).expect("moved");
+    }
+}
+
+async fn dies_at(world: &mut World, gateway: usize, point: &str, call: &Request) {
+    takes(world.gateways[gateway].addr, call).await;
+    world.settled().await;
+    world.arm(gateway, &format!("{point}=kill"));
+    let mut conn = Conn::open(world.gateways[gateway].addr).await;
+    let _ = tokio::time::timeout(HANG, conn.try_call(call)).await;
+    world.gateways[gateway].process.wait(HANG).await;
+    world.arm(gateway, "");
+}
+
 /// The gateway dies between the line that announces a settlement and the ledger: before the spool has it. Whether the next gateway sends it
 /// first or a rebuild counts it first, both say the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_gateway_had_announced_is_charged_truly_by_the_next_one_and_by_a_rebuild() {
-    let mut world = World::new().redis().failpoints().gateways(2).limit("call_seconds", 10).start().await;
-    let state = world.dir.path().join("loopers-state").to_str().expect("UTF-8").to_owned();
     for rebuilt_first in [false, true] {
+        let mut world = World::new().redis().failpoints().limit("call_seconds", 10).start().await;
+        let (state, aside) = (world.dir.path().join("loopers-state"), world.dir.path().join("aside"));
         let key = world.key(&["--daily", "1", "--session-budget", "0.5"]);
         let body = with(ask("tokens=20"), object!({ "max_tokens": 500 }));
         let call = Request::chat(&body).bearer(&key.secret).header("x-loopers-session-id", "s");
-        takes(world.gateways[0].addr, &call).await;
-        world.arm(0, "settlement_written=kill");
-        let mut conn = Conn::open(world.gateways[0].addr).await;
-        let _ = tokio::time::timeout(HANG, conn.try_call(&call)).await;
-        world.gateways[0].process.wait(HANG).await;
-        world.arm(0, "");
-        // The other gateway charges the hold in full when it expires.
+        dies_at(&mut world, 0, "settlement_written", &call).await;
+        // A gateway that does not see its folder charges the hold in full when it expires.
+        std::fs::rename(&state, &aside).expect("renamed");
+        world.restart_gateway(0).await;
         world.settled().await;
         let full = world.charged().await;
         assert!(full > world.invoice().await.nano, "charged in full");
+        world.gateways[0].process.signal("TERM");
+        world.gateways[0].process.wait(HANG).await;
+        move_all(&aside, &state);
         if !rebuilt_first {
             world.restart_gateway(0).await;
             until("corrected", async || world.charged().await < full).await;
             world.assert_books_exact().await;
         }
         world.redis_command("FLUSHALL").await;
-        world.cli_json(&["ledger", "rebuild", "--from", &state]);
-        takes(world.gateways[1].addr, &call).await;
-        world.assert_books_exact().await;
+        world.cli_json(&["ledger", "rebuild", "--from", state.to_str().expect("UTF-8")]);
         if rebuilt_first {
             world.restart_gateway(0).await;
-            until("all is made", async || waiting(&world) == 0).await;
-            world.assert_books_exact().await;
         }
+        takes(world.gateways[0].addr, &call).await;
+        until("all is made", async || waiting(&world) == 0).await;
+        world.assert_books_exact().await;
     }
+}
+
+/// Gateways that share a folder make what one of them leaves when it is killed, although none of them starts anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_gateway_makes_what_a_killed_one_leaves() {
+    let mut world = World::new().redis().failpoints().gateways(2).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let call = Request::chat(&ask("tokens=20")).bearer(&key.secret);
+    dies_at(&mut world, 0, "settlement_written", &call).await;
+    assert!(world.books(&key).await.held > 0, "nobody has settled it");
+    world.assert_books_exact().await;
+    // And what is in its spool. The gateway that makes it has served nobody yet.
+    world.restart_gateway(0).await;
+    world.arm(0, "settlement_refused=fail@*");
+    takes(world.gateways[0].addr, &call).await;
+    until("it is on disk", async || waiting(&world) > 0).await;
+    world.gateways[0].process.kill();
+    world.arm(0, "");
+    until("all is made", async || waiting(&world) == 0).await;
+    world.assert_books_exact().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -279,12 +279,17 @@ async fn a_settlement_has_one_line_however_often_it_is_sent_and_one_more_if_it_d
         "{ends:?}"
     );
     // By an operator: what became of it is told, and nothing before.
-    line.requests.store(1, Ordering::SeqCst);
+    line.requests.store(6, Ordering::SeqCst);
     gateway.settle(&hold("sent-again"), exactly(0)).await.unwrap_err();
     assert_eq!(ends_in(folder.path()).len(), 3);
-    gateway.settle(&hold("sent-again"), exactly(0)).await.unwrap();
+    gateway.settle(&hold("sent-again"), exactly(5)).await.unwrap();
     let ends = ends_in(folder.path());
     assert!(ends[3].contains(r#""how":"already","charged":0"#) && ends.len() == 4, "{ends:?}");
+    // The answer to the first one is lost: the second finds what the first one did.
+    line.answers.store(1, Ordering::SeqCst);
+    gateway.settle(&hold("of-an-operator"), exactly(0)).await.unwrap();
+    let ends = ends_in(folder.path());
+    assert!(ends[4].contains(r#""how":"corrected","charged":0"#) && ends.len() == 5, "{ends:?}");
 }
 
 #[tokio::test]
