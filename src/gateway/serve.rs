@@ -1,5 +1,6 @@
 //! Starts a gateway: as a server of its own, or inside a process that already has a runtime (the demo, tests).
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,15 +125,18 @@ where
 
 /// Makes what gateways that end meanwhile leave in their folders.
 async fn adopt_for_ever(app: Arc<App>, own: Own) {
+    let mut told = HashSet::new();
     loop {
         sleep(ADOPT_EVERY).await;
         let (app, own) = (app.clone(), own.clone());
-        let adopts = move || adopt_orphans(&app.settler, &app.settings.load(), &own);
-        match tokio::task::spawn_blocking(adopts).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::warn!("what other gateways left to be settled cannot be taken over: {error}"),
-            Err(ended) => log::error!("taking over what other gateways left to be settled has failed: {ended}"),
-        }
+        let adopts = move || {
+            adopt_orphans(&app.settler, &app.settings.load(), &own, &mut told);
+            told
+        };
+        told = tokio::task::spawn_blocking(adopts).await.unwrap_or_else(|ended| {
+            log::error!("taking over what other gateways left to be settled has failed: {ended}");
+            HashSet::new()
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ends holds, in the background, until the ledger has taken every settlement.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::spool::{self, Spool};
 use crate::alerts::Notes;
 use crate::journal;
-use crate::ledger::{Charge, HoldRef, Ledger, LedgerError, Settled};
+use crate::ledger::{Charge, HoldId, HoldRef, Ledger, LedgerError, Settled};
 use crate::money::Money;
 use crate::observe::metrics;
 
@@ -54,7 +54,7 @@ struct Endings {
 #[derive(Default)]
 struct Queue {
     fresh: VecDeque<Job>,
-    /// Jobs that the ledger did not take, and when each is sent again: first due first.
+    /// Jobs that the ledger did not take, or that others left, and when each is sent: first due first.
     failed: VecDeque<(Instant, Job)>,
 }
 
@@ -143,15 +143,15 @@ impl Settler {
 
     /// Takes over a hold.
     pub fn push(&self, job: Job) {
-        self.take_over(job, false);
-    }
-
-    fn take_over(&self, job: Job, saved: bool) {
-        self.pending.fetch_add(1, Ordering::AcqRel);
-        metrics::unsettled(1);
-        self.spool.owes(&job, saved);
+        self.owe(&job, false);
         self.queue().fresh.push_back(job);
         self.wake.notify_one();
+    }
+
+    fn owe(&self, job: &Job, saved: bool) {
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        metrics::unsettled(1);
+        self.spool.owes(job, saved);
     }
 
     /// Keeps on disk what the ledger does not take, in `folder`; first of all takes over what an earlier gateway left there, and what it
@@ -163,21 +163,21 @@ impl Settler {
     }
 
     /// Takes over what a gateway that is gone left in its folder, and what it `announced` last. Its file is removed once all of it is in the
-    /// own one.
+    /// own one. After an error the same may be tried again: what is owed here already is not taken twice.
     pub fn adopt(&self, orphan: &Path, announced: Vec<Job>) -> std::io::Result<()> {
         let file = orphan.join(spool::FILE);
-        let mut left = announced;
-        left.extend(spool::read(&file)?.into_values());
-        if !left.is_empty() {
-            self.inherit(left, false);
-            self.spool.save(Duration::ZERO)?;
-        }
+        let mut left: HashMap<HoldId, Job> = announced.into_iter().map(|job| (job.at.hold.clone(), job)).collect();
+        left.extend(spool::read(&file)?);
+        self.spool.leave_out_owed(&mut left);
+        self.inherit(left.into_values().collect(), false);
+        self.spool.save(Duration::ZERO)?;
         match std::fs::remove_file(file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
     }
 
+    /// What others left goes beside the own settlements, not before or behind them.
     fn inherit(&self, left: Vec<Job>, saved: bool) {
         if !left.is_empty() {
             log::warn!(
@@ -187,7 +187,10 @@ impl Settler {
         }
         for job in left {
             failpoint!("spool_replayed");
-            self.take_over(Job { ending: self.announce(), ..job }, saved);
+            let job = Job { ending: self.announce(), ..job };
+            self.owe(&job, saved);
+            self.queue().wait(Instant::now(), job);
+            self.wake.notify_one();
         }
     }
 
@@ -384,8 +387,8 @@ fn report(job: &Job, settled: Settled) {
 mod tests {
     use super::*;
     use crate::clock::{Calendar, Clock};
+    use crate::ledger::NodeId;
     use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
-    use crate::ledger::{HoldId, NodeId};
 
     fn job(chain: Vec<NodeId>, ending: u64) -> Job {
         let at = Arc::new(HoldRef { hold: HoldId::random().unwrap(), chain, session: None });
@@ -417,6 +420,29 @@ mod tests {
         assert!(!settler.settle_some(&ledger, || Instant::now() + RETRY_AFTER).await, "it was refused: not so soon");
         assert!(settler.settle_some(&ledger, || Instant::now() + REFUSED_RETRY_AFTER).await, "it was not sent again");
         assert_eq!(settler.pending(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_gateway_left_is_adopted_once_and_the_spool_says_more_than_the_journal() {
+        let (own, orphan) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (left, announced) = (job(vec!["k_1".into()], 7), job(vec!["k_1".into()], 8));
+        let gone = Spool::default();
+        gone.open(orphan.path(), Vec::new()).unwrap();
+        gone.owes(&left, false);
+        gone.save(Duration::ZERO).unwrap();
+        let settler = Settler::default();
+        settler.keep_in(own.path(), Vec::new()).unwrap();
+        let poorer = Job { model: "unknown".into(), ..left.clone() };
+        for _ in 0..2 {
+            settler.adopt(orphan.path(), vec![poorer.clone(), announced.clone()]).unwrap();
+            assert_eq!(settler.pending(), 2);
+            assert!(!spool::is_owing(orphan.path()));
+        }
+        let kept = spool::read(&own.path().join(spool::FILE)).unwrap();
+        assert_eq!((kept.len(), &kept[&left.at.hold].model), (2, &left.model));
+        // Beside what the gateway has to settle itself.
+        settler.push(job(vec!["k_1".into()], settler.announce()));
+        assert_eq!(settler.queue().take(Instant::now()).len(), 3);
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl Spool {
         self.owed().debts.insert(job.ending, Debt { job: job.clone(), since: Instant::now(), saved });
     }
 
+    /// Leaves out what is owed already.
+    pub fn leave_out_owed(&self, jobs: &mut HashMap<HoldId, Job>) {
+        if !jobs.is_empty() {
+            self.owed().debts.values().for_each(|debt| drop(jobs.remove(&debt.job.at.hold)));
+        }
+    }
+
     /// These settlements, by their place among the endings, were made.
     pub fn made(&self, endings: &[u64]) {
         let mut owed = self.owed();

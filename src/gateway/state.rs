@@ -79,40 +79,51 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 /// Lets the settler keep what the ledger does not take in the gateway's own folder, and make what is left there and in folders
 /// whose gateways are gone.
 pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
-    let tail = tail(&own.folder, settings);
+    // What cannot be read is tried again by the next one; until then its holds may be charged in full.
+    let tail = Tail::read(&own.folder, tail_most(settings));
+    let tail = tail.inspect_err(|error| log::warn!("{}: {error}", own.folder.display())).ok();
     let keeps = settler.keep_in(&own.folder, announced(tail.as_ref()));
     keeps.map_err(|e| unusable(&own.folder, &e.to_string()))?;
     mark_answered(tail.as_ref());
-    adopt_orphans(settler, settings, own)
-}
-
-/// Makes what is left in folders whose gateways are gone.
-pub fn adopt_orphans(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
-    let state = &settings.state;
-    let cannot = |why: std::io::Error| unusable(state, &why.to_string());
-    for writer in writers(state).map_err(cannot)?.into_iter().filter(|writer| *writer != own.writer) {
-        let folder = state.join(format!("gateway-{writer}"));
-        if !spool::is_owing(&folder) && journal::is_answered(&folder).unwrap_or(false) {
-            continue;
-        }
-        let Some(_lock) = lock(&folder).map_err(cannot)? else { continue };
-        let tail = tail(&folder, settings);
-        settler.adopt(&folder, announced(tail.as_ref())).map_err(cannot)?;
-        mark_answered(tail.as_ref());
-    }
+    adopt_orphans(settler, settings, own, &mut HashSet::new());
     Ok(())
 }
 
-/// What the gateway that had a folder was about to settle when it was killed; at most half of what may wait for the ledger.
-fn tail(folder: &Path, settings: &Settings) -> Option<Tail> {
-    let tail = Tail::read(folder, size(settings.limits.unsettled) / 2);
-    tail.inspect_err(|error| {
-        let folder = folder.display();
-        log::warn!(
-            "{folder}: {error}: what was just being settled there waits for another start, or is charged in full"
-        );
-    })
-    .ok()
+/// Makes what is left in folders whose gateways are gone. What cannot be read or written now, or is too much at once, waits for the next
+/// time. `told` has the problems that were told already.
+pub fn adopt_orphans(settler: &Settler, settings: &Settings, own: &Own, told: &mut HashSet<String>) {
+    let writers = writers(&settings.state).unwrap_or_else(|error| {
+        log::warn!("{} cannot be read: {error}", settings.state.display());
+        Vec::new()
+    });
+    for writer in writers.into_iter().filter(|writer| *writer != own.writer) {
+        if settler.is_failing() || settler.pending() >= size(settings.limits.unsettled) / 2 {
+            return;
+        }
+        let folder = settings.state.join(format!("gateway-{writer}"));
+        if let Err(error) = adopt(settler, settings, &folder)
+            && told.insert(format!("{}: {error}", folder.display()))
+        {
+            let folder = folder.display();
+            log::warn!("what a gateway that is gone left to be settled in {folder} cannot be taken over yet: {error}");
+        }
+    }
+}
+
+fn adopt(settler: &Settler, settings: &Settings, folder: &Path) -> std::io::Result<()> {
+    if !spool::is_owing(folder) && journal::is_answered(folder).unwrap_or(false) {
+        return Ok(());
+    }
+    let Some(_lock) = lock(folder)? else { return Ok(()) };
+    let tail = Tail::read(folder, tail_most(settings));
+    // A journal that cannot be read keeps no spool waiting.
+    settler.adopt(folder, announced(tail.as_ref().ok()))?;
+    tail?.mark_answered()
+}
+
+/// Settlements that are taken from the end of a journal at most.
+fn tail_most(settings: &Settings) -> usize {
+    size(settings.limits.unsettled) / 2
 }
 
 fn announced(tail: Option<&Tail>) -> Vec<Job> {

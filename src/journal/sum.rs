@@ -40,8 +40,8 @@ struct End {
 }
 
 impl End {
-    /// What the ledger said stands against what was announced, a correction against everything, and what was applied against a
-    /// repetition. Of two that were announced, the dearer one: doubt charges.
+    /// What the ledger said stands against what was announced, and what it did against a repetition. Of two that were announced, the dearer
+    /// one: doubt charges.
     fn stands_against(&self, other: &End) -> bool {
         match self.rank().cmp(&other.rank()) {
             Ordering::Equal if self.how.is_none() => is_dearer(self.charge, other.charge),
@@ -57,8 +57,7 @@ impl End {
             Some(How::Already) if self.charge == Charge::Exact(Money::ZERO) => 0,
             None => 1,
             Some(How::Already) => 2,
-            Some(How::Applied) => 3,
-            Some(How::Corrected) => 4,
+            Some(How::Applied | How::Corrected) => 3,
         }
     }
 }

@@ -218,6 +218,14 @@ fn what_was_told_twice_or_by_others_counts_once() {
             ],
             (2, 0),
         ),
+        (
+            vec![
+                hold_line("h", 10, now, None),
+                settle_of("h", How::Corrected, 3, now - 1),
+                settle_of("h", How::Applied, 5, now),
+            ],
+            (5, 0),
+        ),
         // Found due: by a gateway that may know of no line of it, and whatever its taker said or says.
         (vec![due("h", 10, now - 700_000)], (10, 0)),
         (vec![due("h", 10, now - 700_000), hold_line("h", 10, now - 690_000, None)], (10, 0)),

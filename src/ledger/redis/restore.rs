@@ -90,12 +90,15 @@ impl RedisLedger {
 
     /// An error while somebody rebuilds the books, or has left them half done. What commands do then, a rebuild would not know.
     pub(super) async fn refuse_amid_rebuild(&self) -> Result<(), LedgerError> {
-        if self.command(cmd("EXISTS").arg(names::rebuild())).await? != Value::Int(0) {
-            return Err(being_rebuilt());
-        }
-        if self.command(cmd("EXISTS").arg(names::half_built())).await? != Value::Int(0) {
+        // Books that are half built are blocked: on others the mark is left over (a failover may bring it back).
+        let is_half = self.command(cmd("EXISTS").arg(names::half_built())).await? != Value::Int(0);
+        if is_half && self.books().await?.lost.is_some() {
             let say = "a rebuild was broken off, so these books are not whole: run `loopers ledger rebuild` again";
             return Err(LedgerError::Conflict(say.into()));
+        }
+        // Last of all: a rebuild that begins later waits for what is on its way.
+        if self.command(cmd("EXISTS").arg(names::rebuild())).await? != Value::Int(0) {
+            return Err(being_rebuilt());
         }
         Ok(())
     }
