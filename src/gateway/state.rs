@@ -80,7 +80,7 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 /// whose gateways are gone.
 pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
     // What cannot be read is tried again by the next one; until then its holds may be charged in full.
-    let tail = Tail::read(&own.folder, tail_most(settings));
+    let tail = Tail::read(&own.folder, half_of_waiting(settings));
     let tail = tail.inspect_err(|error| log::warn!("{}: {error}", own.folder.display())).ok();
     let keeps = settler.keep_in(&own.folder, announced(tail.as_ref()));
     keeps.map_err(|e| unusable(&own.folder, &e.to_string()))?;
@@ -97,7 +97,7 @@ pub fn adopt_orphans(settler: &Settler, settings: &Settings, own: &Own, told: &m
         Vec::new()
     });
     for writer in writers.into_iter().filter(|writer| *writer != own.writer) {
-        if settler.is_failing() || settler.pending() >= size(settings.limits.unsettled) / 2 {
+        if settler.is_failing() || settler.pending() >= half_of_waiting(settings) {
             return;
         }
         let folder = settings.state.join(format!("gateway-{writer}"));
@@ -115,15 +115,15 @@ fn adopt(settler: &Settler, settings: &Settings, folder: &Path) -> std::io::Resu
         return Ok(());
     }
     let Some(_lock) = lock(folder)? else { return Ok(()) };
-    let tail = Tail::read(folder, tail_most(settings));
+    let tail = Tail::read(folder, half_of_waiting(settings));
     // A journal that cannot be read keeps no spool waiting.
     settler.adopt(folder, announced(tail.as_ref().ok()))?;
     tail?.mark_answered()
 }
 
-/// Settlements that are taken from the end of a journal at most.
-fn tail_most(settings: &Settings) -> usize {
-    size(settings.limits.unsettled) / 2
+/// Half of the settlements that may wait: so much may come from others at once.
+fn half_of_waiting(settings: &Settings) -> usize {
+    (size(settings.limits.unsettled) / 2).max(1)
 }
 
 fn announced(tail: Option<&Tail>) -> Vec<Job> {

@@ -1,5 +1,6 @@
 //! Journals whose lines tell more than one story, and some that something is wrong with.
 
+mod due;
 mod load;
 mod tail;
 
@@ -466,72 +467,4 @@ async fn a_disk_that_takes_nothing_refuses_the_call() {
     let journal = Journal::of_operator(Path::new("/dev/full"));
     let problem = journal.write(&[settle_of("h", How::Applied, 1, 0)]).await.unwrap_err();
     assert!(problem.to_string().contains("the journal cannot be written"), "{problem}");
-}
-
-/// Books with `k_1`, and holds that are due: those of a key that is gone are due first.
-async fn books_with_due_holds(of_nobody: usize, of_key: usize) -> Ledger {
-    let (books, calendar, now) = (memory(&Clock::System), Calendar::utc(), Clock::System.now());
-    let frame = calendar.frame(now).unwrap();
-    let hold = |key: &str, nth: usize, ago: Millis| {
-        let at = HoldRef { hold: HoldId(format!("{key}-{nth}").into()), chain: vec![key.into()], session: None };
-        let (state, expires_at) = (HoldState::Open, now - ago);
-        let info = HoldInfo { at, state, amount: usd(1), charged: Money::ZERO, expires_at, note: String::new() };
-        HoldBooks { info, born: 0, starts: frame.starts }
-    };
-    let mut counters = Counters::starting(&frame);
-    counters.windows.iter_mut().for_each(|window| window.held = usd(of_key as u64));
-    let record = Some((key("k_1", None, State::Active), 1));
-    let mut snapshot = Snapshot { now, ..Snapshot::default() };
-    snapshot.nodes.push(NodeBooks { chain: vec!["k_1".into()], record, counters });
-    snapshot.holds.extend((0..of_nobody).map(|nth| hold("k_gone", nth, 2_000)));
-    snapshot.holds.extend((0..of_key).map(|nth| hold("k_1", nth, 1_000)));
-    books.restore(&snapshot, &books.halt(&[]).await.unwrap()).await.unwrap();
-    books
-}
-
-fn told(books: &Ledger, journal: Journal) -> Ledger {
-    let recorder = Arc::new(journal);
-    Ledger::Journalled(Journalled { books: Arc::new(books.clone()), recorder, patience: PATIENCE })
-}
-
-#[tokio::test]
-async fn holds_that_cannot_be_charged_keep_no_other_from_its_end_and_have_one_line_each() {
-    let folder = tempfile::tempdir().unwrap();
-    let books = books_with_due_holds(600, 7).await;
-    let gateway = told(&books, Journal::of_gateway(folder.path(), "aa", KEEP).unwrap());
-    for _ in 0..3 {
-        assert!(gateway.sweep(100).await.unwrap_err().to_string().contains("which is gone"));
-    }
-    assert_eq!(books.status(&"k_1".into()).await.unwrap().charged_total, usd(7));
-    let mut lines = 0;
-    for path in Files::find(&[folder.path().to_path_buf()]).unwrap().paths {
-        let text = std::fs::read_to_string(path).unwrap();
-        lines += text.lines().filter(|line| line.starts_with(r#"{"line":"due","#)).count();
-    }
-    assert_eq!(lines, 607);
-}
-
-#[tokio::test]
-async fn a_hold_whose_line_cannot_be_written_is_not_charged_yet() {
-    let books = books_with_due_holds(0, 7).await;
-    let gateway = told(&books, Journal::of_operator(Path::new("/dev/full")));
-    assert!(gateway.sweep(100).await.unwrap_err().to_string().contains("the journal cannot be written"));
-    assert_eq!(books.status(&"k_1".into()).await.unwrap().charged_total, Money::ZERO);
-    assert_eq!(books.sweep(100).await.unwrap().expired, 7);
-}
-
-/// Whether a hold that was charged in full can still be corrected after a rebuild: only where it expired.
-#[test]
-fn a_full_settlement_that_was_sent_twice_is_final_and_an_expiry_is_not() {
-    let now = Clock::System.now();
-    let taken = now - 700_000;
-    let sent_again = [settling("h", Charge::Full, now), settle_of("h", How::Already, 10, now)];
-    for (found_due, state) in [(false, None), (true, Some(HoldState::Expired))] {
-        let mut lines = vec![record(1, key("k_1", None, State::Active)), hold_line("h", 10, taken, None)];
-        lines.extend(found_due.then(|| due("h", 10, taken)));
-        lines.extend(sent_again.clone());
-        let rebuilt = books_of(now, now, 1, &lines).unwrap();
-        assert_eq!(rebuilt.books.holds.first().map(|hold| hold.info.state), state);
-        assert_eq!(rebuilt.books.settled.len(), usize::from(state.is_none()));
-    }
 }
