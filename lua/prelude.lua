@@ -104,9 +104,12 @@ local function written(known, books, packed, blocked)
   return count, name ~= books and name ~= '-' or count < least
 end
 
--- The answer to a writer that knows better. Blocks the tree, if there is one.
+-- The answer to a writer that knows better. Blocks the tree, if there is one. A writer of an earlier generation lifts no later block.
 local function wrong_books(root_key, known, books, count)
-  if books then call('HSET', root_key, 'z', format('%d', (read(MARK, known)))) end
+  if books then
+    local generation = math.max(read(MARK, known), tonumber(call('HGET', root_key, 'z') or 0))
+    call('HSET', root_key, 'z', format('%d', generation))
+  end
   return format('LOST %s %d', books or '-', count)
 end
 

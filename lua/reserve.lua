@@ -25,7 +25,7 @@
 --   HELD granted now [remaining I W]     money is held, since `now` (perhaps before, by the same hold id); `/ books count` after it: the mark
 --   LOST books count                     the writer, or another one, knows better than these books; nothing was written but that
 --   SPENT                                the hold id is used up
---   STALE                                the gateway's view of the key is out of date
+--   STALE                                the gateway's view of the key is out of date, or a node above it is gone
 --   STATE I state                        a node or the session is not active
 --   EXPIRED at                           the key expired
 --   STEPS limit used                     the session made all its calls
@@ -69,12 +69,15 @@ local session = session_key and load_session(session_key, now)
 if held_before then
   least, most = -math.huge, held_before
 else
-  -- 2. The key's record.
+  -- 2. The key's record; and that there is one of each node above it, of which a rebuild may not have known.
   local key = nodes[1]
   if ARGV[13] ~= '' and key[4] and tonumber(key[4]) < tonumber(ARGV[6]) then
     return wrong_books(root_key, ARGV[13], books_name, count)
   end
   if not key[1] or key[5] ~= ARGV[5] or key[4] ~= ARGV[6] then return answer('STALE') end
+  for i = 2, n do
+    if not nodes[i][1] then return answer('STALE') end
+  end
   -- 3. States and the key's end.
   for i = 1, n do
     if nodes[i][3] ~= 'active' then return answer(format('STATE %d %s', i, nodes[i][3])) end
@@ -101,14 +104,14 @@ if session and session[5] < NONE then
   left, left_node, left_window = room, 0, 0
 end
 
--- 5. Every window of every node.
+-- 5. Every window of every node; only under a hold that was taken before may one be without books.
 local books = {}
 for i = 1, n do
-  local b = {read(BOOKS, nodes[i][1])}
+  local b = nodes[i][1] and {read(BOOKS, nodes[i][1])}
   books[i] = b
-  roll(b, f)
-  local limits = {read(LIMITS, nodes[i][2])}
-  for w = 1, 5 do
+  if b then roll(b, f) end
+  local limits = b and {read(LIMITS, nodes[i][2])}
+  for w = 1, b and 5 or 0 do
     local limit = limits[w]
     local room = (limit < NONE and limit or MAX) - b[3 * w - 1] - b[3 * w]
     if room < least then

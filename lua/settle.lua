@@ -141,11 +141,14 @@ end
 
 local marked = ''
 if booked then
-  books[n][18] = now
   for i = 1, n - 1 do
     if books[i] then save_books(KEYS[2 + i], books[i]) end
   end
-  marked = save_root(root_key, books[n], ARGV[4], root[2], count, now)
+  -- Without a root there is no clock of the tree, and nowhere to write a mark.
+  if books[n] then
+    books[n][18] = now
+    marked = save_root(root_key, books[n], ARGV[4], root[2], count, now)
+  end
 elseif ticked then
   tick(root_key, packed[n], now)
 end

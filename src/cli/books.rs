@@ -181,7 +181,7 @@ async fn holds(ledger: &Ledger, settings: &Settings, command: &HoldsCommand) -> 
     match command {
         HoldsCommand::List(format) => {
             let holds = ops::holds_list(ledger).await?;
-            let waiting = gateway::waiting_settlements(&settings.state);
+            let waiting = gateway::waiting_settlements(settings);
             let known = holds.iter().filter(|hold| waiting.contains(&hold.id)).count();
             if known > 0 {
                 let state = settings.state.display();
@@ -192,6 +192,17 @@ async fn holds(ledger: &Ledger, settings: &Settings, command: &HoldsCommand) -> 
             answer(format.json, &holds, |holds| hold_table(holds))
         }
         HoldsCommand::Release { id, charged, force, format } => {
+            if !*force && gateway::waiting_settlements(settings).contains(id) {
+                // What is released is final: the cost that is known would not be charged any more.
+                return Err(ops::OpError::conflict(format!(
+                    "the true cost of hold {id} is known, and waits to be charged"
+                ))
+                .hint(format!(
+                    "start a gateway with `state: {}`, which charges it; or say --force",
+                    settings.state.display()
+                ))
+                .into());
+            }
             let released = ops::holds_release(ledger, id, charged.as_deref(), *force).await?;
             answer(format.json, &released, |released| {
                 format!(

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -52,7 +53,7 @@ pub fn serve(config: Option<&Path>) -> Result<(), Failure> {
 fn source(config: Option<&Path>) -> Option<gateway::Source> {
     let file = config.unwrap_or(Path::new(DEFAULT_FILE)).to_path_buf();
     file.exists().then(|| -> gateway::Source {
-        Box::new(move || {
+        Arc::new(move || {
             let Loaded { settings, warnings } =
                 config::load(&file, &environment, Purpose::Serve).map_err(|problems| problems.to_string())?;
             for warning in &warnings {

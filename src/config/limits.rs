@@ -43,6 +43,8 @@ limits! {
     header_bytes = 64 * KIB, KIB..=1023 * KIB;
     /// Connections of clients that may be open at once; one more is answered 503 and closed. Fewer where the system allows fewer files.
     connections = 20_000, 10..=10_000_000;
+    /// Connections to the admin listener that may be open at once; one more is closed.
+    admin_connections = 64, 4..=100_000;
     /// Streams that a client's HTTP/2 connection may have open at once; further ones wait.
     http2_streams = 256, 1..=10_000;
     /// Bytes of each such stream that may be between the client and the proxy.

@@ -108,7 +108,7 @@ fn every_problem_is_reported_at_once_with_its_line() {
         "loopers.yaml:13: providers.oponai.base_url: is missing",
         "loopers.yaml:15: limits.body_bytes: must be a whole number from 1024",
         "loopers.yaml:16: limits.in_flight: must be a whole number",
-        "loopers.yaml:17: limits.nope: unknown field; known here: alert_notes, answer_bytes",
+        "loopers.yaml:17: limits.nope: unknown field; known here: admin_connections, alert_notes, answer_bytes",
         "loopers.yaml:18: headers.expose: must be true or false",
         "loopers.yaml:1: lissen: unknown field; did you mean `listen`?",
     ];

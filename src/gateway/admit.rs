@@ -144,7 +144,10 @@ pub async fn admit(
     let (hold, held) = verdict.map_err(|refused| taking.refusal(refused, least))?;
     let switch = watched(request, &hold);
     if let Some((counter, ask)) = ask.filter(|_| held.granted < most) {
-        input = counted(around, counter, &ask).await?.unwrap_or(input).min(input);
+        let count = counted(around, counter, &ask).await;
+        // A stop ends the wait like a departure; but there is somebody to tell.
+        let count = count.map_err(|gone| switch.reason().map_or(gone, |stopped| stopped.clone().into()))?;
+        input = count.unwrap_or(input).min(input);
         most = call.bound(input, call.output_max);
         let least = least_hold(call, overflow, input);
         let refusal = match switch.reason() {

@@ -29,6 +29,8 @@ pub struct Meter {
     accounted: u64,
     /// The same of one piece's framing.
     frame: u64,
+    /// Bytes of the body that have not come, where its head promised a number.
+    awaited: Option<u64>,
 }
 
 /// Bytes that frame one piece of an answer: a chunk's length and line ends.
@@ -52,7 +54,17 @@ impl Meter {
     ) -> Self {
         let (frame, once) = if is_tls { (FRAME_BYTES + TLS_FRAME_BYTES, TLS_ONCE_BYTES) } else { (FRAME_BYTES, 0) };
         let accounted = head_bytes as u64 + STATUS_LINE_BYTES + frame + once;
-        Meter { reader, call, granted, reported: None, accounted, frame }
+        Meter { reader, call, granted, reported: None, accounted, frame, awaited: None }
+    }
+
+    /// The answer's head promised so many bytes.
+    pub fn awaits(&mut self, length: Option<u64>) {
+        self.awaited = length;
+    }
+
+    /// True when every byte that was promised has come: over HTTP/2 the end itself may be told later, or never to us.
+    pub fn is_whole(&self) -> bool {
+        self.awaited == Some(0)
     }
 
     /// The most bytes on the wire that what was read so far can have taken.
@@ -60,15 +72,17 @@ impl Meter {
         self.accounted
     }
 
-    /// Bytes of the `received` ones that certainly, or possibly, hold output that was not metered.
+    /// Bytes of the `received` ones that certainly, or possibly, hold output that was not metered: what was not read, and what was read but is
+    /// no whole event yet.
     pub fn unmetered(&self, received: u64) -> u64 {
-        received.saturating_sub(self.accounted)
+        received.saturating_sub(self.accounted).saturating_add(self.reader.pending())
     }
 
     /// Takes the next bytes; appends to `emit` what the client may have of them.
     pub fn feed(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Result<(), CutReason> {
         failpoint!("answer_piece");
         let length = bytes.len() as u64;
+        self.awaited = self.awaited.map(|awaited| awaited.saturating_sub(length));
         self.accounted = self.accounted.saturating_add(length + length / SMALL_CHUNK + self.frame);
         let progress = self.reader.push(bytes, emit);
         self.judge(progress)

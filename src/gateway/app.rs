@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use pingora::connectors::http::Connector;
+use tokio::sync::watch;
 
 use super::attempts::Attempts;
 use super::counts::Counts;
@@ -62,6 +63,8 @@ pub struct App {
     pub bodies: Counts,
     /// Set at shutdown: nothing new is admitted.
     pub draining: Arc<AtomicBool>,
+    /// Set when the time to drain is over: nothing is waited for any more.
+    pub over: watch::Sender<bool>,
 }
 
 impl App {
@@ -92,6 +95,7 @@ impl App {
             readiness: Readiness::default(),
             bodies: Counts::default(),
             draining: Arc::new(AtomicBool::new(false)),
+            over: watch::Sender::new(false),
             settings: ArcSwap::from_pointee(settings),
             ledger,
         })
@@ -100,6 +104,14 @@ impl App {
     /// True once the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Returns when the time to drain is over.
+    pub async fn told_to_end(&self) {
+        if self.over.subscribe().wait_for(|over| *over).await.is_err() {
+            // Its sender is here, so this cannot be.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether a new call may begin: not when the gateway shuts down, nor when too many that ended wait for the ledger.

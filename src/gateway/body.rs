@@ -39,7 +39,13 @@ pub async fn read(session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Denied>
     let permit = Permit::take(&ctx.app, |app| &app.door.buffered, 0, all_max).ok_or_else(no_room)?;
     let mut room = Room { permit, all_max };
     let started = Instant::now();
-    let body = read_whole(session, length, max, patience, &mut room).await;
+    let app = ctx.app.clone();
+    let body = tokio::select! {
+        biased;
+        body = read_whole(session, length, max, patience, &mut room) => body,
+        // A call whose body comes now would be refused after it.
+        () = app.told_to_end() => Err(Refusal::draining().into()),
+    };
     ctx.story.sending = started.elapsed();
     ctx.permits.push(room.permit);
     body

@@ -17,7 +17,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::server::handshake;
 use pingora::protocols::tls::{ALPN, SslDigest, TlsRef};
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
@@ -36,12 +40,15 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a client that is slow to read may take, all in all, for the end of an answer whose call was stopped.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(300);
 
+/// A head that is larger than allowed by no more than this is answered, with what is wrong.
+const HEAD_SLACK: usize = 16 << 10;
+
 /// The most memory that a connection keeps between two answers.
 const KEPT_IDLE_BYTES_MAX: usize = 64 << 10;
 
 /// A request's head is there: finds the link of the connection that it came on.
-pub fn link_of(session: &pingora::proxy::Session) -> Option<Arc<ClientLink>> {
-    let digest = session.as_downstream().digest()?.proxy_digest.as_ref()?;
+pub fn link_of(session: &ServerSession) -> Option<Arc<ClientLink>> {
+    let digest = session.digest()?.proxy_digest.as_ref()?;
     let link = digest.user_data.as_ref()?.downcast_ref::<Arc<ClientLink>>()?;
     link.begin_call();
     Some(link.clone())
@@ -53,20 +60,39 @@ pub struct Front<A> {
     pub inner: Arc<A>,
     /// How many clients come in, and what they may take.
     pub door: Arc<Door>,
-    /// The largest head of a request.
-    pub head_bytes: u32,
+    /// Ends TLS. Here, not in Pingora's listener: a connection whose handshake never ends has to be counted too.
+    pub tls: Option<Acceptor>,
+}
+
+impl<A> Front<A> {
+    /// The connection behind its TLS, if there is any. `None` for a client that does not get through in time.
+    async fn opened(&self, stream: Stream) -> Option<Stream> {
+        let Some(acceptor) = &self.tls else { return Some(stream) };
+        let socket = stream.into_any().downcast::<L4Stream>().ok()?;
+        // Apart: it is large, and every connection would carry the room for it.
+        let secured = Box::pin(handshake(acceptor, *socket));
+        match tokio::time::timeout(self.door.head_patience, secured).await {
+            Ok(Ok(secured)) => Some(Box::new(secured)),
+            Ok(Err(error)) => {
+                log::debug!("a TLS handshake failed: {error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Front<A> {
-    async fn process_new(self: &Arc<Self>, mut session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Some(_inside) = self.door.enter() else {
-            self.door.turn_away(session).await;
+            Box::pin(self.door.turn_away(self.opened(session))).await;
             return None;
         };
+        let mut session = self.opened(session).await?;
         let (is_http2, read) = http2::opening(&mut session).await.ok()?;
         if is_http2 {
-            http2::serve(self.inner.clone(), &self.door, session, read, self.head_bytes, shutdown).await;
+            http2::serve(self.inner.clone(), &self.door, session, read, shutdown).await;
             return None;
         }
         let socket = session.get_socket_digest();
@@ -99,6 +125,8 @@ pub struct ClientStream {
     /// When the head of a request began that is not there as a whole yet, and the end of the patience with it.
     head_since: Option<Instant>,
     head_late: Option<Pin<Box<Sleep>>>,
+    /// Bytes of that head.
+    head_read: usize,
 }
 
 impl ClientStream {
@@ -123,6 +151,7 @@ impl ClientStream {
             taken: 0,
             head_since: None,
             head_late: None,
+            head_read: 0,
         }
     }
 
@@ -258,13 +287,16 @@ impl AsyncRead for ClientStream {
             self.remember_reader(cx);
             return Poll::Pending;
         }
+        let before = buf.filled().len();
         if http2::give_back(&mut self.read, buf) {
-            self.head_goes_on(true);
+            self.head_goes_on(buf.filled().len() - before);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
+        if self.head_is_too_large() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        self.head_goes_on(buf.filled().len() > before);
+        self.head_goes_on(buf.filled().len() - before);
         if polled.is_pending() && self.head_is_late(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -287,14 +319,22 @@ impl AsyncRead for ClientStream {
 }
 
 impl ClientStream {
-    /// Bytes of a request came, or none. Outside a call they are those of the next request's head.
-    fn head_goes_on(&mut self, came: bool) {
+    /// So many bytes of a request came. Outside a call they are those of the next request's head.
+    fn head_goes_on(&mut self, came: usize) {
         if self.link.call() != 0 {
             self.head_since = None;
             self.head_late = None;
-        } else if came && self.head_since.is_none() {
-            self.head_since = Some(Instant::now());
+            self.head_read = 0;
+        } else if came > 0 {
+            self.head_since.get_or_insert_with(Instant::now);
+            self.head_read += came;
         }
+    }
+
+    /// True when a head has come that is far too large and still not there as a whole. Pingora would keep a megabyte of it, and look at all of
+    /// that again whenever more comes.
+    fn head_is_too_large(&self) -> bool {
+        self.link.call() == 0 && self.head_read > self.door.head_bytes + HEAD_SLACK
     }
 
     /// True when the head of a request, of which a part came, is not there in time: a client that sends a byte now and then would

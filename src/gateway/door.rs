@@ -25,6 +25,8 @@ const REFUSED_BYTES_MAX: usize = 64 * 1024;
 pub struct Files {
     /// Connections of clients.
     pub clients: usize,
+    /// Calls at once, each with a connection to its provider.
+    pub calls: usize,
     /// Idle connections to providers.
     pub idle_upstream: usize,
 }
@@ -33,11 +35,12 @@ impl Files {
     /// As many clients as `limits.connections` says; fewer where that many, each with a connection to a provider, would not fit the files
     /// that this process may open.
     pub fn divided(limits: &Limits) -> Files {
-        let files = Files::of(size(limits.connections), size(limits.idle_upstreams), open_files());
+        let allowed = open_files().map(|allowed| allowed.saturating_sub(size(limits.admin_connections)));
+        let files = Files::of(size(limits.connections), size(limits.idle_upstreams), allowed);
         if files.clients < size(limits.connections) {
             log::warn!(
-                "the system allows so few open files that at most {} clients are served at once, not limits.connections: {} \
-                 (raise `ulimit -n`, LimitNOFILE or nofile)",
+                "the system allows so few open files that at most {} clients, and as many calls, are served at once, not \
+                 limits.connections: {} (raise `ulimit -n`, LimitNOFILE or nofile)",
                 files.clients,
                 limits.connections
             );
@@ -46,10 +49,13 @@ impl Files {
     }
 
     fn of(connections: usize, idle_upstream: usize, allowed: Option<usize>) -> Files {
-        let Some(allowed) = allowed else { return Files { clients: connections, idle_upstream } };
+        let Some(allowed) = allowed else { return Files { clients: connections, calls: usize::MAX, idle_upstream } };
         let free = allowed.saturating_sub(FILES_BESIDE);
         let idle_upstream = (free / 8).clamp(1, idle_upstream);
-        Files { clients: (free.saturating_sub(idle_upstream) / 2).clamp(1, connections), idle_upstream }
+        let half = (free.saturating_sub(idle_upstream) / 2).max(1);
+        let clients = half.min(connections);
+        // What few clients leave free is for the calls of those that have many.
+        Files { clients, calls: free.saturating_sub(idle_upstream + clients).max(1), idle_upstream }
     }
 }
 
@@ -71,6 +77,8 @@ pub struct Door {
     most: usize,
     /// The longest time for a request's head, from its first byte.
     pub head_patience: Duration,
+    /// The largest such head.
+    pub head_bytes: usize,
     /// Streams of an HTTP/2 connection.
     pub http2_streams: u32,
     /// Bytes of such a stream between the client and the proxy.
@@ -91,6 +99,7 @@ impl Door {
             refused: AtomicUsize::new(0),
             most,
             head_patience: Duration::from_secs(limits.head_seconds),
+            head_bytes: size(limits.header_bytes),
             http2_streams: u32::try_from(limits.http2_streams).unwrap_or(u32::MAX),
             http2_stream_bytes: size(limits.http2_stream_bytes),
             buffered: AtomicUsize::new(0),
@@ -126,13 +135,20 @@ impl Door {
         (before < self.most).then_some(inside)
     }
 
-    /// Tells a client that there are too many, if it is one of a few to be told: the others are closed without a word.
-    pub async fn turn_away(self: &Arc<Self>, mut stream: Stream) {
+    /// Tells a client that there are too many, if it is one of a few to be told: the others are closed without a word. `opened` gets
+    /// through TLS, if there is any.
+    pub async fn turn_away(self: &Arc<Self>, opened: impl Future<Output = Option<Stream>>) {
         let before = self.refused.fetch_add(1, Ordering::AcqRel);
         let _refused = Inside { door: self.clone(), counter: |door| &door.refused };
         crate::observe::metrics::refusal("overloaded");
         if before < REFUSED_MAX {
-            let _ = timeout(REFUSED_PATIENCE, tell(&mut stream)).await;
+            let told = async {
+                match opened.await {
+                    Some(mut stream) => tell(&mut stream).await,
+                    None => Ok(()),
+                }
+            };
+            let _ = timeout(REFUSED_PATIENCE, told).await;
         }
     }
 }
@@ -201,12 +217,14 @@ mod tests {
 
     #[test]
     fn e44_clients_and_their_providers_fit_the_files_that_are_allowed() {
-        assert_eq!(Files::of(20_000, 512, None), Files { clients: 20_000, idle_upstream: 512 });
-        assert_eq!(Files::of(20_000, 512, Some(1_000_000)), Files { clients: 20_000, idle_upstream: 512 });
+        assert_eq!(Files::of(20_000, 512, None), Files { clients: 20_000, calls: usize::MAX, idle_upstream: 512 });
+        let many = Files::of(20_000, 512, Some(1_000_000));
+        assert_eq!(many, Files { clients: 20_000, calls: 1_000_000 - FILES_BESIDE - 512 - 20_000, idle_upstream: 512 });
         for allowed in [64, 128, 256, 1024, 4096, 20_000, 65_536] {
-            let Files { clients, idle_upstream } = Files::of(20_000, 512, Some(allowed));
-            assert!(clients >= 1 && idle_upstream >= 1);
-            assert!(allowed <= 256 || 2 * clients + idle_upstream + FILES_BESIDE <= allowed, "{allowed}: {clients}");
+            let Files { clients, calls, idle_upstream } = Files::of(20_000, 512, Some(allowed));
+            assert!(clients >= 1 && calls >= clients && idle_upstream >= 1);
+            let all = clients + calls + idle_upstream + FILES_BESIDE;
+            assert!(allowed <= 256 || all <= allowed, "{allowed}: {clients} clients, {calls} calls");
         }
     }
 }

@@ -99,7 +99,8 @@ pub async fn tell_client(session: &mut Session, error: &Error, ctx: &mut Ctx) ->
         ctx.refused = Some(refusal.code);
     }
     let Some(refusal) = reason else { return CLIENT_CLOSED };
-    if session.response_written().is_none() {
+    // A `100 Continue` is no answer yet.
+    if session.response_written().is_none_or(|head| head.status.is_informational()) {
         metrics::refusal(refusal.code);
         if let Err(error) = refusal.write(session, ctx.provider, ctx.route, &ctx.request_id).await {
             log::debug!("{}: a refusal could not be written: {error}", ctx.request_id);

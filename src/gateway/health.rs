@@ -20,10 +20,11 @@ use crate::money::Money;
 /// Checks a request's head, and returns its target as it came.
 pub fn sane_head(session: &Session, settings: &Settings) -> Result<String, Refusal> {
     let head = session.req_header();
-    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let bytes = lines.sum::<usize>() + head.method.as_str().len() + head.raw_path().len();
     let max = size(settings.limits.header_bytes);
     if bytes > max {
-        return Err(Refusal::too_large("header block", max, "limits.header_bytes"));
+        return Err(Refusal::too_large("request head", max, "limits.header_bytes"));
     }
     if head.version < Version::HTTP_11 {
         return Err(Refusal::invalid("HTTP/1.0 is not supported."));

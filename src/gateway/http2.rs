@@ -71,14 +71,8 @@ pub async fn opening(stream: &mut Stream) -> io::Result<(bool, Vec<u8>)> {
 }
 
 /// Serves an HTTP/2 connection whose first bytes were read already.
-pub async fn serve<A>(
-    app: Arc<A>,
-    door: &Arc<Door>,
-    stream: Stream,
-    read: Vec<u8>,
-    head_bytes: u32,
-    shutdown: &ShutdownWatch,
-) where
+pub async fn serve<A>(app: Arc<A>, door: &Arc<Door>, stream: Stream, read: Vec<u8>, shutdown: &ShutdownWatch)
+where
     A: ServerApp + Send + Sync + 'static,
 {
     let socket = stream.get_socket_digest();
@@ -92,7 +86,7 @@ pub async fn serve<A>(
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(door.http2_streams)
-        .max_header_list_size(head_bytes)
+        .max_header_list_size(u32::try_from(door.head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
         .serve_connection(io, service);

@@ -24,6 +24,7 @@ pub mod intake;
 pub mod keeper;
 mod link;
 mod loops;
+mod metering;
 mod refusal;
 mod reload;
 mod report;
@@ -41,7 +42,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -56,7 +57,7 @@ use self::refusal::Refusal;
 use self::report::Story;
 use crate::config::{OnDisconnect, ProviderSettings, Settings};
 use crate::observe::metrics;
-use crate::provider::{AnswerHead, Call, Provider, Route};
+use crate::provider::{Call, Provider, Route};
 
 pub use reload::Source;
 pub use serve::{InProcess, run, start_in_process};
@@ -179,7 +180,7 @@ impl ProxyHttp for Gateway {
     /// Authenticate, read, bound, hold. Nothing has been sent anywhere when this refuses.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         self.start_settling();
-        ctx.link = if session.as_http1().is_some() { client::link_of(session) } else { None };
+        ctx.link = if session.as_http1().is_some() { client::link_of(session.as_downstream()) } else { None };
         ctx.story.client_asked(&session.req_header().headers);
         match self.admission(session, ctx).await {
             Ok(Next::Forward) => Ok(false),
@@ -269,34 +270,7 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if head.status.is_informational() {
-            return Ok(());
-        }
-        ctx.status = Some(head.status.as_u16());
-        ctx.first_byte_at = Some(Instant::now());
-        ctx.story.provider_answered(&head.headers);
-        let (Some(provider), Some(route), Some(call), Some(admitted)) =
-            (ctx.provider, ctx.route, &ctx.call, &ctx.admitted)
-        else {
-            return Ok(());
-        };
-        let encoding = head.headers.get("content-encoding").map(|value| value.as_bytes());
-        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-            ctx.cut = Some(CutReason::Unreadable);
-            return Error::e_explain(CUT, "the answer is compressed although that was not asked for");
-        }
-        let content_type = head.headers.get("content-type").and_then(|kind| kind.to_str().ok());
-        let answer = AnswerHead { status: head.status.as_u16(), content_type, headers: &head.headers };
-        let reader = provider.answer(route, call, &answer, admitted.ceiling);
-        if reader.is_stream() {
-            // A cut ends the stream early, and an event may be hidden: the length cannot be promised.
-            head.remove_header("content-length");
-            metrics::stream_opened();
-        }
-        let head_bytes = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        let is_tls = ctx.provider_settings().is_some_and(|settings| settings.base_url.tls);
-        ctx.meter = Some(Meter::new(reader, call.clone(), admitted.hold.granted(), head_bytes, is_tls));
-        Ok(())
+        metering::begin(head, ctx)
     }
 
     async fn response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
@@ -314,45 +288,20 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        if ctx.stopped().is_some() {
-            ctx.note_received();
-            return ending::cut();
-        }
-        let came_at = Instant::now();
-        ctx.last_byte_at = Some(came_at);
-        let Some(meter) = &mut ctx.meter else { return Ok(None) };
-        let piece = body.take().unwrap_or_default();
-        let mut emit = BytesMut::with_capacity(piece.len());
-        let mut judged = if piece.is_empty() { Ok(()) } else { meter.feed(&piece, &mut emit) };
-        if end && judged.is_ok() {
-            judged = meter.finish(&mut emit);
-        }
-        if let Some(link) = &ctx.link {
-            link.metered(meter.accounted());
-        }
-        if let Err(reason) = judged {
-            ctx.cut = Some(reason);
-            ctx.note_received();
-            ctx.last = emit.freeze();
-            return ending::cut();
-        }
-        let emit = emit.freeze();
-        if meter.is_stream() {
-            ctx.tail.push(emit.clone(), session.body_bytes_sent());
-        }
-        if let Some(admitted) = &mut ctx.admitted
-            && (end || meter.finished())
-        {
-            admitted.hold.ends();
-        }
-        if end {
-            ctx.complete = true;
-            ending::announce_cost(ctx);
-        } else {
-            ctx.story.metering += came_at.elapsed();
-        }
-        *body = (!emit.is_empty()).then_some(emit);
+        metering::pass(session, body, end, ctx)?;
         Ok(None)
+    }
+
+    /// An answer that ends in trailers has no last piece: what its end decides is decided here.
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Bytes>> {
+        let mut rest = None;
+        metering::pass(session, &mut rest, true, ctx)?;
+        Ok(rest)
     }
 
     /// A call that failed once is never sent again by us: each attempt may be billed.
@@ -422,7 +371,8 @@ impl Gateway {
         if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
             return Ok(Next::Answered);
         }
-        let max = size(settings.limits.in_flight);
+        // Over HTTP/2 one client has many calls, each with a connection to its provider.
+        let max = size(settings.limits.in_flight).min(app.files.calls);
         let permit =
             Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
         ctx.permits.push(permit);

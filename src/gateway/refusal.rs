@@ -99,7 +99,7 @@ impl Refusal {
         Refusal::new(400, "invalid_request", message, "")
     }
 
-    /// The body, or the header block, is larger than the config admits.
+    /// The body, or the head, is larger than the config admits.
     pub fn too_large(what: &str, limit: usize, field: &str) -> Self {
         Refusal::new(
             413,

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
-use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -24,12 +26,12 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Gateway;
-use super::app::App;
-use super::client::Front;
-use super::door::Files;
+use super::app::{App, size};
+use super::client::{ClientStream, Front, link_of};
+use super::door::{Door, Files};
 use super::keeper;
 use super::refusal::Refusal;
 use super::reload::{self, Source};
@@ -56,6 +58,8 @@ const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 /// what runs. `source` reads the
 /// config again when it changes.
 pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
+    // Before the ledger is opened, which may take a while: what is written meanwhile is a change.
+    let seen = reload::stamps(&settings.sources);
     let core = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("loopers-core")
@@ -69,7 +73,8 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     app.trust.read_all(&settings).map_err(anyhow::Error::msg)?;
     if let Some(own) = &own {
         keep_settlements(&app.settler, &settings, own)?;
-        core.spawn(app.settler.clone().run_until_served(ledger.clone()));
+        let settles = |app: Arc<App>, ledger: Ledger| app.settler.clone().run_until_served(ledger);
+        for_ever(&core, "settles until the first call", &app, &ledger, settles);
         core.spawn(adopt_for_ever(app.clone(), own.clone()));
     }
     for_ever(&core, "watches running calls", &app, &ledger, keeper::watch);
@@ -77,19 +82,21 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     for_ever(&core, "looks after the ledger", &app, &ledger, keeper::guard);
     core.spawn(alerts::watch(app.notes.clone(), settings.alerts.clone(), ledger.clone()));
     let prices = Arc::new(ArcSwap::from(settings.prices.clone()));
-    core.spawn(reload::watch(app.clone(), prices.clone(), source));
+    core.spawn(reload::watch(app.clone(), prices.clone(), source, seen));
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings, app.files));
     server.bootstrap();
-    let gateway = front(&app, server.configuration.clone());
-    let mut data = Service::new(String::from("gateway"), gateway);
-    let listen = settings.listen.to_string();
-    match &settings.tls {
-        None => data.add_tcp(&listen),
-        Some(files) => data.add_tls_with_settings(&listen, None, tls(files)?),
-    }
+    let tls = settings.tls.as_ref().map(tls).transpose()?;
+    let mut data = Service::new(String::from("gateway"), front(&app, server.configuration.clone(), tls));
+    data.add_tcp(&settings.listen.to_string());
     server.add_service(data);
-    let mut admin = Service::new(String::from("admin"), Admin { state: admin_state(&app, &ledger, prices) });
+    let patience = Duration::from_secs(settings.limits.head_seconds);
+    let admin = Admin { state: admin_state(&app, &ledger, prices), patience };
+    let admin = AdminFront {
+        admin: Arc::new(admin),
+        door: Door::new(size(settings.limits.admin_connections), &settings.limits),
+    };
+    let mut admin = Service::new(String::from("admin"), admin);
     admin.threads = Some(1);
     admin.add_tcp(&settings.admin.listen.to_string());
     server.add_service(admin);
@@ -109,7 +116,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     std::process::exit(0)
 }
 
-/// Runs a task that must not end: after a panic it begins again.
+/// Runs a task that must not end too early: after a panic it begins again.
 fn for_ever<F>(core: &Runtime, what: &'static str, app: &Arc<App>, ledger: &Ledger, task: fn(Arc<App>, Ledger) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -141,31 +148,32 @@ async fn adopt_for_ever(app: Arc<App>, own: Own) {
 }
 
 fn server_conf(settings: &Settings, files: Files) -> ServerConf {
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     ServerConf {
-        threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        threads,
         // Only if a call or the drainer hangs: it ends the process before. What the server drops then is settled by `run`.
         grace_period_seconds: Some(settings.limits.drain_seconds + (2 * LAST_SETTLEMENTS + LAST_REPORTS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: 1,
-        upstream_keepalive_pool_size: files.idle_upstream,
+        // Pingora takes it for the number of one thread.
+        upstream_keepalive_pool_size: (files.idle_upstream / threads).max(1),
         ..ServerConf::default()
     }
 }
 
 /// The proxy, behind the layer that sees its clients' connections. HTTP/2 ends in that layer.
-fn front(app: &Arc<App>, conf: Arc<ServerConf>) -> Front<HttpProxy<Gateway>> {
+fn front(app: &Arc<App>, conf: Arc<ServerConf>, tls: Option<Acceptor>) -> Front<HttpProxy<Gateway>> {
     let mut proxy = HttpProxy::new(Gateway::new(app.clone()), conf);
     proxy.handle_init_modules();
-    let head_bytes = u32::try_from(app.settings.load().limits.header_bytes).unwrap_or(u32::MAX);
-    Front { inner: Arc::new(proxy), door: app.door.clone(), head_bytes }
+    Front { inner: Arc::new(proxy), door: app.door.clone(), tls }
 }
 
-fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<TlsSettings> {
+fn tls(files: &crate::config::TlsFiles) -> anyhow::Result<Acceptor> {
     let path = |path: &std::path::Path| path.to_str().map(String::from).context("a TLS file's path is not UTF-8");
     let mut tls = TlsSettings::intermediate(&path(&files.cert)?, &path(&files.key)?)
         .map_err(|error| anyhow::anyhow!("the TLS certificate or key cannot be used: {error}"))?;
     tls.enable_h2();
-    Ok(tls)
+    Ok(tls.build())
 }
 
 fn admin_state(app: &Arc<App>, ledger: &Ledger, prices: Arc<ArcSwap<PriceTable>>) -> AdminState {
@@ -258,6 +266,7 @@ impl BackgroundService for Drainer {
             () = second_signal() => log::warn!("{} calls are cut: asked to stop a second time", in_flight()),
         }
         // Whoever is left gets an error that its SDK understands, and is settled like any cut call.
+        self.app.over.send_replace(true);
         let until = Instant::now() + LAST_SETTLEMENTS;
         while in_flight() > 0 && Instant::now() < until {
             for (_, switch) in self.app.running.older_than(Duration::ZERO) {
@@ -294,24 +303,66 @@ async fn second_signal() {
     }
 }
 
+/// The door of the admin listener: its clients are counted, and none may take long to say what it wants.
+struct AdminFront {
+    admin: Arc<Admin>,
+    door: Arc<Door>,
+}
+
+#[async_trait]
+impl ServerApp for AdminFront {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let Some(_inside) = self.door.enter() else {
+            log::debug!("a connection to the admin listener was closed: limits.admin_connections are open");
+            return None;
+        };
+        let stream = ClientStream::new(stream, Vec::new(), None, self.door.clone());
+        self.admin.process_new(Box::new(stream), shutdown).await
+    }
+}
+
 /// The admin listener.
 struct Admin {
     state: AdminState,
+    /// The longest time for a request's body.
+    patience: Duration,
 }
 
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> http::Response<Vec<u8>> {
-        let mut body = bytes::BytesMut::new();
-        while let Ok(Some(piece)) = session.read_request_body().await {
-            if body.len() + piece.len() > ADMIN_BODY_BYTES_MAX {
-                return http::Response::builder().status(413).body(Vec::new()).unwrap_or_default();
+        let link = link_of(session);
+        let answer = match timeout(self.patience, admin_body(session)).await {
+            Ok(Ok(body)) => {
+                let head = session.req_header();
+                respond(&self.state, &head.method, head.uri.path(), &head.headers, body).await
             }
-            body.extend_from_slice(&piece);
+            Ok(Err(status)) => without_body(session, status),
+            Err(_) => without_body(session, StatusCode::REQUEST_TIMEOUT),
+        };
+        if let Some(link) = link {
+            link.end_call();
         }
-        let head = session.req_header();
-        respond(&self.state, &head.method, head.uri.path(), &head.headers, body.freeze()).await
+        answer
     }
+}
+
+/// The body of an admin request, or with which status there is none.
+async fn admin_body(session: &mut ServerSession) -> Result<Bytes, StatusCode> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = session.read_request_body().await.map_err(|_| StatusCode::BAD_REQUEST)? {
+        if body.len() + piece.len() > ADMIN_BODY_BYTES_MAX {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// What is left of the body is not waited for.
+fn without_body(session: &mut ServerSession, status: StatusCode) -> http::Response<Vec<u8>> {
+    session.set_keepalive(None);
+    http::Response::builder().status(status).body(Vec::new()).unwrap_or_default()
 }
 
 /// A gateway inside this process.
@@ -330,7 +381,7 @@ pub fn start_in_process(settings: Settings, ledger: Ledger, listener: TcpListene
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = App::new(settings, ledger.clone());
     let conf = Arc::new(server_conf(&app.settings.load(), app.files));
-    let front = Arc::new(front(&app, conf));
+    let front = Arc::new(front(&app, conf, None));
     let (shutdown, watch) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(accept(listener, front, watch)),

@@ -48,6 +48,8 @@ pub struct Spool {
     disk: Mutex<Option<Disk>>,
     /// What should be on disk could not be written.
     failing: AtomicBool,
+    /// The thread that writes is gone; who else may write does not replace it.
+    lost: AtomicBool,
 }
 
 #[derive(Default)]
@@ -89,9 +91,9 @@ impl Spool {
         }
     }
 
-    /// True when what must be on disk is not, because the disk does not take it.
+    /// True when what must be on disk is not, because the disk does not take it or nobody writes.
     pub fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Acquire)
+        self.failing.load(Ordering::Acquire) || self.lost.load(Ordering::Acquire)
     }
 
     /// Begins to keep the file in `folder`: returns what it says is owed, and `others` that may be owed as well and are in it from now on.
@@ -110,6 +112,7 @@ impl Spool {
     pub fn keep(self: &Arc<Self>) -> io::Result<()> {
         let spool = self.clone();
         let keep = move || {
+            let _writer = Writer(&spool);
             loop {
                 std::thread::sleep(LOOK_EVERY);
                 // Told where it happens; tried again in the next round.
@@ -174,6 +177,16 @@ impl Spool {
 
     fn disk(&self) -> MutexGuard<'_, Option<Disk>> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that writes, which ends by a panic only.
+struct Writer<'a>(&'a Spool);
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.0.lost.store(true, Ordering::Release);
+        log::error!("the thread that writes down settlements has ended: no call is taken until a restart");
     }
 }
 
@@ -425,6 +438,18 @@ mod tests {
         assert_eq!(spool.save(Duration::ZERO).unwrap(), Some(1));
         assert!(!spool.is_failing());
         assert_eq!(opened(folder.path()).1, [1]);
+    }
+
+    #[test]
+    fn a_writer_that_is_lost_to_a_panic_counts_as_failing_whoever_else_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = opened(folder.path());
+        let panics = || -> io::Result<()> {
+            let _writer = Writer(&spool);
+            panic!("as the writer might")
+        };
+        assert!(std::thread::scope(|scope| scope.spawn(panics).join().is_err()));
+        assert!(spool.save(Duration::ZERO).is_ok() && spool.is_failing());
     }
 
     #[test]

@@ -80,8 +80,11 @@ pub async fn open_gateway(settings: &Settings) -> Result<(Ledger, Option<Own>), 
 /// whose gateways are gone.
 pub fn keep_settlements(settler: &Settler, settings: &Settings, own: &Own) -> Result<(), LedgerError> {
     // What cannot be read is tried again by the next one; until then its holds may be charged in full.
-    let tail = Tail::read(&own.folder, half_of_waiting(settings));
-    let tail = tail.inspect_err(|error| log::warn!("{}: {error}", own.folder.display())).ok();
+    let unread = |error: &std::io::Error| {
+        log::warn!("{}: {error}", own.folder.display());
+        journal::leave_unanswered(&own.folder);
+    };
+    let tail = Tail::read(&own.folder, half_of_waiting(settings)).inspect_err(unread).ok();
     let keeps = settler.keep_in(&own.folder, announced(tail.as_ref()));
     keeps.map_err(|e| unusable(&own.folder, &e.to_string()))?;
     mark_answered(tail.as_ref());
@@ -117,8 +120,26 @@ fn adopt(settler: &Settler, settings: &Settings, folder: &Path) -> std::io::Resu
     let Some(_lock) = lock(folder)? else { return Ok(()) };
     let tail = Tail::read(folder, half_of_waiting(settings));
     // A journal that cannot be read keeps no spool waiting.
-    settler.adopt(folder, announced(tail.as_ref().ok()))?;
+    let announced = announced(tail.as_ref().ok());
+    if !has_room(settler.pending(), announced.len() + lines_of_spool(folder)?, half_of_waiting(settings)) {
+        return Err(std::io::Error::other("it is too much at once, beside what waits here"));
+    }
+    settler.adopt(folder, announced)?;
     tail?.mark_answered()
+}
+
+/// True when so many `more` may wait beside those that do, of which `half` may be from others. Where next to nothing waits, any number may:
+/// what is too much for every gateway would wait for ever. A busy one always has a few settlements on their way.
+fn has_room(waiting: usize, more: usize, half: usize) -> bool {
+    waiting.saturating_add(more) <= half || waiting <= half / 100
+}
+
+/// At most so many settlements are owed by a folder's spool.
+fn lines_of_spool(folder: &Path) -> std::io::Result<usize> {
+    if !spool::is_owing(folder) {
+        return Ok(0);
+    }
+    Ok(std::fs::read(folder.join(spool::FILE))?.iter().filter(|byte| **byte == b'\n').count())
 }
 
 /// Half of the settlements that may wait: so much may come from others at once.
@@ -143,16 +164,21 @@ fn mark_answered(tail: Option<&Tail>) {
     }
 }
 
-/// The holds whose settlements wait on disk below `state`, whether or not their gateways run.
-pub fn waiting_settlements(state: &Path) -> HashSet<String> {
-    let mut holds = HashSet::new();
+/// The holds whose settlements wait on disk below `state`, whether or not their gateways run: in spools, or only in journals. Most of what
+/// those announced last was made since, and its holds are settled.
+pub fn waiting_settlements(settings: &Settings) -> HashSet<String> {
+    let (state, mut holds) = (&settings.state, HashSet::new());
     for writer in writers(state).unwrap_or_default() {
-        match spool::read(&state.join(format!("gateway-{writer}")).join(spool::FILE)) {
-            Ok(owed) => holds.extend(owed.into_keys().map(|hold| hold.to_string())),
-            Err(error) => {
-                log::warn!("the settlements that wait in the folder of gateway {writer} cannot be read: {error}")
-            }
-        }
+        let folder = state.join(format!("gateway-{writer}"));
+        let unread = |error: &std::io::Error| {
+            log::warn!("the settlements that wait in the folder of gateway {writer} cannot be read: {error}");
+        };
+        let owed = spool::read(&folder.join(spool::FILE)).inspect_err(unread).unwrap_or_default();
+        holds.extend(owed.into_keys().map(|hold| hold.to_string()));
+        let tail = Tail::read(&folder, half_of_waiting(settings)).inspect_err(unread);
+        // A full charge tells no true cost, and leaves a hold that has expired as it is: made or not, nobody could say.
+        let ends = tail.into_iter().flat_map(|tail| tail.ends).filter(|(_, charge)| *charge != Charge::Full);
+        holds.extend(ends.map(|(at, _)| at.hold.to_string()));
     }
     holds
 }
@@ -297,6 +323,108 @@ fn unusable(folder: &Path, why: &str) -> LedgerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Purpose, parse};
+    use crate::journal::line::{Line, VERSION};
+    use crate::ledger::HoldId;
+    use crate::money::Money;
+
+    fn settings(state: &Path) -> Settings {
+        let loaded = parse(Path::new("loopers.yaml"), "", &|_: &str| None, Purpose::Serve).unwrap();
+        Settings { state: state.into(), ..loaded.settings }
+    }
+
+    fn job(hold: &str, ending: u64) -> Job {
+        let at = HoldRef { hold: HoldId(hold.into()), chain: vec!["k_1".into()], session: None };
+        let (provider, model): (Arc<str>, Arc<str>) = ("openai".into(), "openai/gpt".into());
+        Job { at: Arc::new(at), charge: Charge::Full, provider, model, taken: true, ending }
+    }
+
+    /// The folder of a gateway that has announced these settlements in its journal, and has these in its spool.
+    fn folder_of(state: &Path, writer: &str, announced: &[(&str, Charge)], owed: &[Job]) -> Own {
+        let own = Own { folder: state.join(format!("gateway-{writer}")), writer: writer.into() };
+        make(&own.folder).unwrap();
+        let mut lines = vec![Line::File { version: VERSION, writer: writer.into(), number: 1, at: 1 }];
+        for (hold, charge) in announced {
+            let (hold, chain) = (HoldId((*hold).into()), vec!["k_1".into()]);
+            lines.push(Line::Settling { hold, chain, session: None, charge: *charge, at: 1 });
+        }
+        let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+        std::fs::write(own.folder.join("journal-000001.jsonl"), text).unwrap();
+        let spool = spool::Spool::default();
+        spool.open(&own.folder, Vec::new()).unwrap();
+        owed.iter().for_each(|job| spool.owes(job, false));
+        spool.save(Duration::ZERO).unwrap();
+        own
+    }
+
+    fn exactly(nano: u64) -> Charge {
+        Charge::Exact(Money::from_nano(nano))
+    }
+
+    #[test]
+    fn a_true_cost_waits_in_a_spool_or_in_a_journal_that_is_not_answered() {
+        let state = tempfile::tempdir().unwrap();
+        let announced = [("a", exactly(5)), ("b", Charge::Full)];
+        let own = folder_of(state.path(), "00000000000000aa", &announced, &[job("c", 1)]);
+        folder_of(state.path(), "00000000000000bb", &[("d", exactly(0))], &[]);
+        let waiting = || {
+            let mut holds: Vec<String> = waiting_settlements(&settings(state.path())).into_iter().collect();
+            holds.sort();
+            holds
+        };
+        assert_eq!(waiting(), ["a", "c", "d"]);
+        journal::mark_answered(&own.folder).unwrap();
+        assert_eq!(waiting(), ["c", "d"]);
+        // A journal that cannot be read hides no spool.
+        std::fs::create_dir(own.folder.join("journal-000002.jsonl")).unwrap();
+        assert_eq!(waiting(), ["c", "d"]);
+    }
+
+    #[test]
+    fn an_orderly_end_marks_no_journal_whose_last_lines_could_not_be_read() {
+        for is_readable in [true, false] {
+            let state = tempfile::tempdir().unwrap();
+            let own = folder_of(state.path(), "00000000000000aa", &[("a", exactly(5))], &[]);
+            let broken = own.folder.join("journal-000002.jsonl");
+            if !is_readable {
+                std::fs::create_dir(&broken).unwrap();
+            }
+            let settler = Settler::default();
+            keep_settlements(&settler, &settings(state.path()), &own).unwrap();
+            assert_eq!(settler.pending(), usize::from(is_readable));
+            if !is_readable {
+                std::fs::remove_dir(&broken).unwrap();
+            }
+            settler.leaves_nothing().unwrap();
+            assert_eq!(journal::is_answered(&own.folder).unwrap(), is_readable);
+        }
+    }
+
+    #[test]
+    fn a_gateway_takes_over_no_more_than_it_has_room_for() {
+        let state = tempfile::tempdir().unwrap();
+        let mut settings = settings(state.path());
+        settings.limits.unsettled = 8;
+        let own = folder_of(state.path(), "00000000000000aa", &[], &[]);
+        let left: Vec<Job> = (1..=5).map(|nth| job(&nth.to_string(), nth)).collect();
+        let orphan = folder_of(state.path(), "00000000000000bb", &[], &left);
+        folder_of(state.path(), "00000000000000cc", &[("6", exactly(1))], &[]);
+        let mut told = HashSet::new();
+        let busy = Settler::default();
+        busy.push(job("own", busy.announce()));
+        adopt_orphans(&busy, &settings, &own, &mut told);
+        // What is less is not held up by it.
+        assert_eq!((busy.pending(), told.len(), spool::is_owing(&orphan.folder)), (2, 1, true));
+        let idle = Settler::default();
+        adopt_orphans(&idle, &settings, &own, &mut told);
+        assert_eq!((idle.pending(), told.len(), spool::is_owing(&orphan.folder)), (5, 1, false));
+    }
+
+    #[test]
+    fn there_is_room_for_half_of_what_may_wait_and_for_anything_where_next_to_nothing_does() {
+        assert!(has_room(1, 3, 4) && !has_room(1, 4, 4) && has_room(0, 9, 4));
+        assert!(has_room(500, 100_000, 50_000) && !has_room(501, 100_000, 50_000) && has_room(40_000, 10_000, 50_000));
+    }
 
     #[test]
     fn a_folder_has_one_gateway_and_is_found_again() {

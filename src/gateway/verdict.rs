@@ -46,31 +46,38 @@ pub fn charge(
         return Charge::Exact(Money::ZERO);
     }
     let granted = outcome.granted;
-    let stopped = outcome.is_stopped || outcome.cut.is_some();
     let reported = meter.as_deref_mut().and_then(|meter| {
         // Usage in mid-answer may still grow: it counts once the answer is at its end.
         let at_end = outcome.is_complete || meter.finished();
         at_end.then(|| meter.reported_cost(prices.0, prices.1)).flatten().map(|(cost, _)| cost)
     });
     if let Some(cost) = reported {
-        return if stopped { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
+        return if outcome.cut.is_some() { Charge::Exact(cost.max(granted)) } else { Charge::Exact(cost) };
     }
-    let cancelled = outcome.client_left && !stopped && outcome.on_disconnect == Some(OnDisconnect::Cancel);
-    let may_count = (stopped && provider.drop_stops_bill()) || cancelled;
-    if may_count
+    let cancelled = outcome.client_left && !outcome.is_stopped && outcome.on_disconnect == Some(OnDisconnect::Cancel);
+    let ended_early = (outcome.is_stopped && provider.drop_stops_bill()) || cancelled;
+    // What was cut at its hold has used it up, and what cannot be read may hold anything.
+    if ended_early
+        && outcome.cut.is_none()
         && call.cuttable
         && let Some(unmetered) = outcome.unmetered
     {
         let in_flight = admit::in_flight(0).saturating_add(unmetered);
-        match meter {
+        match meter.as_deref_mut() {
             Some(meter) if meter.is_stream() => return Charge::Exact(meter.generated_cost(in_flight)),
             // Before its head a stream has generated nothing but what is in flight.
-            None => return Charge::Exact(call.worst(call.input_max, in_flight).min(granted)),
-            Some(_) => {}
+            None if outcome.status.is_none() => {
+                return Charge::Exact(call.worst(call.input_max, in_flight).min(granted));
+            }
+            _ => {}
         }
     }
+    // A refusal that speaks of usage, if only in a way that is not understood, may have been billed.
+    let is_odd = meter.is_some_and(Meter::odd);
     match outcome.status {
-        Some(status) if outcome.cut.is_none() && provider.unbilled_status(status) => Charge::Exact(Money::ZERO),
+        Some(status) if outcome.cut != Some(CutReason::HoldReached) && !is_odd && provider.unbilled_status(status) => {
+            Charge::Exact(Money::ZERO)
+        }
         _ => Charge::Full,
     }
 }

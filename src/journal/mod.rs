@@ -15,7 +15,7 @@ mod writer;
 
 pub use read::{Files, OPERATOR};
 pub use sum::{Rebuilt, rebuild};
-pub use tail::{Tail, is_answered, mark_answered};
+pub use tail::{Tail, is_answered, leave_unanswered, mark_answered};
 pub use writer::PATIENCE;
 
 use std::collections::{HashMap, HashSet};

@@ -96,6 +96,10 @@ struct Sum<'a> {
     /// Holds of which more may be said, wherever that is.
     disputed: &'a Disputed,
     records: HashMap<NodeId, (Node, u64)>,
+    /// Other records under the revisions of those.
+    rivals: Vec<(Node, u64)>,
+    /// The first revision at which each hash of a key is known.
+    hashes: HashMap<String, u64>,
     chains: HashMap<NodeId, Vec<NodeId>>,
     states: HashMap<(NodeId, Arc<str>), (Millis, State)>,
     counters: HashMap<NodeId, Counters>,
@@ -115,6 +119,8 @@ impl<'a> Sum<'a> {
             ends: HashMap::new(),
             disputed,
             records: HashMap::new(),
+            rivals: Vec::new(),
+            hashes: HashMap::new(),
             chains: HashMap::new(),
             states: HashMap::new(),
             counters: HashMap::new(),
@@ -134,8 +140,8 @@ impl<'a> Sum<'a> {
             Line::Settle { hold, how, charged, at } => {
                 self.end(hold, End { how: Some(how), charge: Charge::Exact(charged), at });
             }
-            Line::Key { revision, key } => self.record(Node::Key(key), revision),
-            Line::Team { revision, team } => self.record(Node::Team(team), revision),
+            Line::Key { revision, key } => self.record((Node::Key(key), revision)),
+            Line::Team { revision, team } => self.record((Node::Team(team), revision)),
             Line::Session { key, session, state, at } => {
                 let known = self.states.entry((key, session)).or_insert((at, state));
                 if at >= known.0 {
@@ -164,13 +170,28 @@ impl<'a> Sum<'a> {
         self.close(&id);
     }
 
-    /// The latest revision counts; but what was revoked stays so. After books that went back, and were accepted, revisions are given a second
-    /// time: then the latest may be the older record.
-    fn record(&mut self, node: Node, revision: u64) {
-        let rank = |node: &Node, revision: u64| (node.state() == State::Revoked, revision);
-        let known = self.records.get(node.id()).map(|(before, revision)| rank(before, *revision));
-        if known.is_none_or(|before| before < rank(&node, revision)) {
-            self.records.insert(node.id().clone(), (node, revision));
+    /// The latest revision counts; but what was revoked stays so. After books that went back, revisions are given a second time: then the latest
+    /// may be the older record.
+    fn record(&mut self, record: (Node, u64)) {
+        if let (Node::Key(key), revision) = &record {
+            let first = self.hashes.entry(key.hash.clone());
+            first.and_modify(|first| *first = (*first).min(*revision)).or_insert(*revision);
+        }
+        match self.records.get(record.0.id()).map(|known| (rank(known).cmp(&rank(&record)), *known == record)) {
+            None | Some((Ordering::Less, _)) => drop(self.records.insert(record.0.id().clone(), record)),
+            Some((Ordering::Equal, false)) if !self.rivals.contains(&record) => self.rivals.push(record),
+            _ => {}
+        }
+    }
+
+    /// Of records under the same revision, of which nobody can say which is the later one, each counts where it allows less: the strictest
+    /// state, the lowest limits, and the key that was made last.
+    fn join_rivals(&mut self) {
+        for rival in std::mem::take(&mut self.rivals) {
+            let Some(known) = self.records.get_mut(rival.0.id()) else { continue };
+            if rank(known) == rank(&rival) {
+                join(&mut known.0, &rival.0, &self.hashes);
+            }
         }
     }
 
@@ -241,6 +262,30 @@ impl<'a> Sum<'a> {
     }
 }
 
+fn rank((node, revision): &(Node, u64)) -> (bool, u64) {
+    (node.state() == State::Revoked, *revision)
+}
+
+fn join(node: &mut Node, other: &Node, hashes: &HashMap<String, u64>) {
+    let (state, limits, others) = match (node, other) {
+        (Node::Key(key), Node::Key(other)) => {
+            if hashes.get(&other.hash) > hashes.get(&key.hash) {
+                key.hash.clone_from(&other.hash);
+            }
+            (&mut key.state, &mut key.limits, other.limits)
+        }
+        (Node::Team(team), Node::Team(other)) => (&mut team.state, &mut team.limits, other.limits),
+        _ => return,
+    };
+    let rank = |state: State| [State::Paused, State::Killed, State::Revoked].iter().position(|one| *one == state);
+    if rank(other.state()) > rank(*state) {
+        *state = other.state();
+    }
+    for (limit, other) in limits.0.iter_mut().zip(others.0) {
+        *limit = (*limit).min(other).or(*limit).or(other);
+    }
+}
+
 fn above(node: &Node) -> Option<NodeId> {
     match node {
         Node::Key(key) => key.team.clone(),
@@ -264,17 +309,16 @@ fn sum_up(files: &Files, calendar: &Calendar, now: Millis, disputed: &Disputed) 
     let frame = calendar.frame(now).map_err(|e| e.to_string())?;
     let needed = frame.starts[Window::Weekly.index()].min(frame.starts[Window::Monthly.index()]);
     if files.complete_since.is_some_and(|since| since > needed) {
-        return Err(
-            "the journal does not reach back to the start of the month and of the week: older files are missing, \
-                    and what they charged could be spent again"
-                .into(),
-        );
+        let say = "the journal does not reach back to the start of the month and of the week: older files are missing, \
+                   and what they charged could be spent again";
+        return Err(say.into());
     }
     let mut sum = Sum::new(calendar, &frame, now, disputed);
     for path in &files.paths {
         read(path, |line| sum.take(line))?;
     }
     let latest = sum.latest;
+    sum.join_rivals();
     sum.find_chains();
     Ok((sum.finish(files.complete_since)?, latest))
 }
@@ -285,10 +329,8 @@ impl Sum<'_> {
         let mut runs: HashMap<(NodeId, Arc<str>), Run> = HashMap::new();
         let ids: Vec<HoldId> = self.open.keys().cloned().collect();
         for id in ids {
-            let place = self
-                .open
-                .get(&id)
-                .and_then(|hold| Some((hold.chain.first()?.clone(), hold.session.as_ref()?.id.clone())));
+            let hold = self.open.get(&id);
+            let place = hold.and_then(|hold| Some((hold.chain.first()?.clone(), hold.session.as_ref()?.id.clone())));
             let Some(place) = place else {
                 self.add_up(&id);
                 continue;
@@ -454,35 +496,5 @@ impl Rebuilt {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use crate::clock::Clock;
-
-    #[test]
-    fn holds_that_have_ended_take_no_memory() {
-        let (calendar, now) = (Calendar::utc(), Clock::System.now());
-        let frame = calendar.frame(now).unwrap();
-        let later = HoldId("later".into());
-        let disputed = Disputed { ends: HashSet::from([later.clone()]), ..Disputed::default() };
-        let mut sum = Sum::new(&calendar, &frame, now, &disputed);
-        for nth in 0..1000 {
-            let hold = if nth == 500 { later.clone() } else { HoldId(format!("h{nth}").into()) };
-            let (amount, chain) = (Money::from_nano(10), vec!["k_1".into()]);
-            let (expires_at, note) = (now + 1_000, String::new());
-            let line = HoldLine { hold: hold.clone(), chain, session: None, amount, now, expires_at, note };
-            sum.take(Line::Hold(line));
-            sum.take(Line::Settling {
-                hold,
-                chain: Vec::new(),
-                session: None,
-                charge: Charge::Exact(Money::from_nano(4)),
-                at: now,
-            });
-        }
-        assert_eq!((sum.open.len(), sum.ends.len(), sum.rebuilt.holds), (1, 1, 999));
-        sum.take(Line::Settle { hold: later, how: How::Corrected, charged: Money::ZERO, at: now });
-        assert_eq!((sum.open.len(), sum.ends.len(), sum.rebuilt.holds), (0, 0, 1000));
-    }
-}
+#[path = "tests/sum.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ const MARK: &str = "answered.json";
 const LAST_MS: Millis = 5_000;
 /// As many are taken in any case, whatever the clock did meanwhile.
 const LEAST: usize = 1_024;
+/// Folders whose tails this process could not read.
+static UNREAD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// The end of a folder's journal, as far as perhaps nobody knows what became of it. Most of these settlements were made: the ledger knows
 /// each by its hold.
@@ -110,9 +113,18 @@ pub fn is_answered(folder: &Path) -> io::Result<bool> {
     Ok(end.is_none() || end == mark(folder)?)
 }
 
-/// Notes that every settlement in a folder's journal is answered, or is in a spool.
+/// The tail of a folder's journal could not be read: however this process ends, the next one in the folder asks what became of it.
+pub fn leave_unanswered(folder: &Path) {
+    UNREAD.lock().unwrap_or_else(PoisonError::into_inner).push(folder.into());
+}
+
+/// Notes that every settlement in a folder's journal is answered, or is in a spool; unless [`leave_unanswered`] was told otherwise.
 pub fn mark_answered(folder: &Path) -> io::Result<()> {
-    end(folder)?.map_or(Ok(()), |end| set_mark(folder, end))
+    let is_unread = UNREAD.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|unread| unread == folder);
+    match end(folder)? {
+        Some(end) if !is_unread => set_mark(folder, end),
+        _ => Ok(()),
+    }
 }
 
 /// The end of a folder's journal.

@@ -165,7 +165,7 @@ impl Place {
             Place::Shared { path, file } => {
                 let file = match file {
                     Some(file) => file,
-                    None => file.insert(open(path)?),
+                    None => file.insert(open(path, false)?),
                 };
                 // One call: the system does not mix what two processes append.
                 write_whole(file, text)?;
@@ -255,21 +255,48 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// A new file with its first line.
+/// A new file with its first line. An error where there is one of this name: somebody else writes in this folder, and has the right to.
 fn begin(folder: &Path, writer: &str, number: u64) -> io::Result<File> {
     let path = folder.join(name(number));
     let line = Line::File { version: VERSION, writer: writer.into(), number, at: Clock::System.now() };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');
-    // With its first line or not at all: of a file without one nobody could say whose it is, and a rebuild would refuse.
-    durable::replace(&path, &text)?;
-    open(&path)
+    // With its first line or not at all: of a file without one nobody could say whose it is, and a rebuild would refuse. So it is written
+    // under a name that no reader knows and nobody else gives.
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let beside = folder.join(format!("{}.{}-{nanos}.new", name(number), std::process::id()));
+    let mut file = open(&beside, true)?;
+    let written = file.write_all(&text).and_then(|()| file.sync_all());
+    let named = written.and_then(|()| give_name(&beside, &path));
+    // By now the file has its own name, or is of no use.
+    drop(std::fs::remove_file(&beside));
+    named.map(|()| file)
 }
 
-/// A file to append to, readable by its owner only.
-fn open(path: &Path) -> io::Result<File> {
+/// Gives a file a name that no other one has.
+fn give_name(file: &Path, path: &Path) -> io::Result<()> {
+    let has_no_links =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied);
+    let named = match std::fs::hard_link(file, path) {
+        // Where a file system knows no links, it can only be looked before.
+        Err(error) if has_no_links(&error) && !path.try_exists()? => std::fs::rename(file, path),
+        named => named,
+    };
+    named.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let say = format!("{} is there already: does another gateway write in this folder?", path.display());
+            io::Error::new(error.kind(), say)
+        }
+        _ => error,
+    })?;
+    // Without its entry it is not there after a power cut, and the name is free for the next attempt.
+    durable::sync_folder(path).inspect_err(|_| drop(std::fs::remove_file(path)))
+}
+
+/// A file to append to, readable by its owner only; with `anew` one that is not there yet.
+fn open(path: &Path, anew: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
+    options.append(true).create(true).create_new(anew);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
@@ -283,4 +310,39 @@ fn write_whole(file: &mut File, text: &[u8]) -> io::Result<()> {
     // A line that was cut short is ended, so that it does not spoil the next one.
     file.write_all(b"\n")?;
     Err(io::Error::new(io::ErrorKind::WriteZero, "the line was not written whole"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_else_has_begun_stays_and_nothing_is_written_while_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Rotating {
+            folder: folder.path().into(),
+            writer: "aa".into(),
+            keep: Keep { file_bytes: 3, days: 62, queue: 8 },
+            number: 1,
+            file: begin(folder.path(), "aa", 1).unwrap(),
+            length: None,
+            size: 0,
+            tidied: Instant::now(),
+        };
+        files.append(b"line\n").unwrap();
+        let theirs = folder.path().join(name(2));
+        std::fs::write(&theirs, "theirs").unwrap();
+        for _ in 0..2 {
+            let error = files.append(b"more\n").unwrap_err();
+            assert!(error.to_string().contains("does another gateway write in this folder?"), "{error}");
+        }
+        assert_eq!(begin(folder.path(), "aa", 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+        std::fs::remove_file(&theirs).unwrap();
+        files.append(b"more\n").unwrap();
+        let texts = [1, 2].map(|number| std::fs::read_to_string(folder.path().join(name(number))).unwrap());
+        assert!(texts.iter().all(|text| text.starts_with(r#"{"line":"file","#)), "{texts:?}");
+        assert!(texts[0].ends_with("}\nline\n") && texts[1].ends_with("}\nmore\n"), "{texts:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left of the attempts");
+    }
 }

@@ -11,7 +11,7 @@
 //! | `lp1:{root}:d` | sorted set | open holds by `expires_at` |
 //! | `lp1:{root}:e` | sorted set | expired holds by the time at which they are forgotten |
 //! | `lp1:{root}:s:KEY:SESSION` | string | a session; with a time to live while no hold is open |
-//! | `lp1:books` | hash | the ledger as a whole: `id`, `gen` when an operator last accepted it, `lost` and `at` while it is blocked |
+//! | `lp1:books` | hash | the ledger as a whole: `id`, `gen` when an operator last accepted it, `lost` and `at` while it is blocked, `by` whom it was halted or accepted last |
 //! | `lp1:rebuild` | string | who rebuilds the books; it expires by itself |
 //! | `lp1:half` | string | there while a rebuild has taken away the old books, and has not written all of the new ones |
 //! | `lp1:trees` | set | the roots of all trees |

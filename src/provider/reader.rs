@@ -138,6 +138,12 @@ pub trait AnswerReader: Send + Sync {
     /// What is known of the bill. May run a tokenizer over text that was not counted yet when `exact` is asked for.
     fn observed(&mut self, exact: bool) -> &Observed;
 
+    /// Bytes of a stream that were pushed and not metered: half an event, or what stands behind the event that crossed the ceiling.
+    /// They may hold output that nothing else here counts.
+    fn pending(&self) -> u64 {
+        0
+    }
+
     /// The last bytes of a stream that is cut here: an error event that the provider's SDKs raise. Empty for one piece.
     fn closing_event(&mut self, error: &ErrorAnswer<'_>) -> Vec<u8>;
 }
@@ -158,6 +164,10 @@ pub trait Dialect: Send + Sync {
 
     /// Takes a whole answer, or its top level. False when it is no JSON object.
     fn object(&mut self, body: &[u8]) -> bool;
+
+    /// The arrays at the top level of the answer that is taken next had content, and are empty in what is taken: they were too much to
+    /// keep, or the answer is not strict JSON. What would be billed by their content is not known.
+    fn lost_items(&mut self) {}
 
     /// Takes what is not what the API sends: it may be text, and it may have been the usage.
     fn garbage(&mut self, data: &[u8]) {
@@ -207,6 +217,8 @@ pub struct Events<D, F = sse::Decoder> {
     framing: F,
     shows_usage: bool,
     is_started: bool,
+    /// Bytes that came, and are in no event that the dialect took.
+    pending: u64,
     /// An event was let through.
     begun: bool,
     /// The end that was reached, after which nothing is emitted.
@@ -216,7 +228,8 @@ pub struct Events<D, F = sse::Decoder> {
 impl<D: Dialect, F: Framing> Events<D, F> {
     /// A reader; `shows_usage` when the client gets events that hold nothing but usage.
     pub fn new(dialect: D, shows_usage: bool) -> Self {
-        Events { dialect, framing: F::default(), shows_usage, is_started: false, begun: false, ended: None }
+        let framing = F::default();
+        Events { dialect, framing, shows_usage, is_started: false, pending: 0, begun: false, ended: None }
     }
 
     /// Runs the framing over bytes and takes each event; one that crosses the ceiling is not emitted.
@@ -226,9 +239,11 @@ impl<D: Dialect, F: Framing> Events<D, F> {
         read: impl FnOnce(&mut F, &mut dyn FnMut(Event<'_>) -> bool) -> Result<(), Unreadable>,
     ) -> Progress {
         let (dialect, shows_usage, begun) = (&mut self.dialect, self.shows_usage, &mut self.begun);
+        let pending = &mut self.pending;
         let mut is_within = true;
         let read = read(&mut self.framing, &mut |event| {
             let show = dialect.event(&event);
+            *pending = pending.saturating_sub(event.raw.len() as u64);
             is_within = !dialect.output().is_over_ceiling();
             if is_within && (show == Show::Always || shows_usage) {
                 emit.extend_from_slice(event.raw);
@@ -250,6 +265,7 @@ impl<D: Dialect, F: Framing> AnswerReader for Events<D, F> {
     }
 
     fn push(&mut self, bytes: &[u8], emit: &mut BytesMut) -> Progress {
+        self.pending = self.pending.saturating_add(bytes.len() as u64);
         if let Some(ended) = self.ended {
             return ended;
         }
@@ -275,6 +291,10 @@ impl<D: Dialect, F: Framing> AnswerReader for Events<D, F> {
 
     fn observed(&mut self, exact: bool) -> &Observed {
         self.dialect.observed(exact)
+    }
+
+    fn pending(&self) -> u64 {
+        self.pending
     }
 
     fn closing_event(&mut self, error: &ErrorAnswer<'_>) -> Vec<u8> {
@@ -333,6 +353,9 @@ impl<D: Dialect> AnswerReader for Whole<D> {
             let skim = self.skim.get_or_insert_default();
             skim.push(&body);
             self.dialect.output().bytes(skim.bytes);
+            if skim.has_gaps {
+                self.dialect.lost_items();
+            }
             let kept = std::mem::take(&mut skim.kept);
             if !self.dialect.object(kept.trim_ascii()) {
                 self.dialect.garbage(&kept);

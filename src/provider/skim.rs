@@ -10,6 +10,8 @@ pub struct Skim {
     pub kept: Vec<u8>,
     /// The bytes that came in all.
     pub bytes: u64,
+    /// True when something stood in the arrays, which was left out.
+    pub has_gaps: bool,
     depth: usize,
     in_string: bool,
     is_escaped: bool,
@@ -25,7 +27,9 @@ impl Skim {
             let was_in_array = self.in_array;
             self.byte(byte);
             // An array's own brackets are kept.
-            if !(was_in_array && self.in_array) && self.kept.len() < KEPT_BYTES_MAX {
+            if was_in_array && self.in_array {
+                self.has_gaps |= !byte.is_ascii_whitespace();
+            } else if self.kept.len() < KEPT_BYTES_MAX {
                 self.kept.push(byte);
             }
         }
@@ -71,5 +75,16 @@ mod tests {
         text.as_bytes().iter().for_each(|byte| split.push(&[*byte]));
         assert_eq!(split.kept, whole.kept);
         assert_eq!(split.bytes, text.len() as u64);
+        assert!(whole.has_gaps && split.has_gaps);
+    }
+
+    #[test]
+    fn what_is_kept_whole_has_no_gaps() {
+        let text = r#"{"a":[ ],"b":{"c":[3]},"s":"[1]"}"#;
+        let mut skim = Skim::default();
+        skim.push(text.as_bytes());
+        assert!(!skim.has_gaps);
+        skim.push(br#"{"a":[0]}"#);
+        assert!(skim.has_gaps);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::json::with;
+use crate::support::world::ADMIN_TOKEN;
 use crate::support::*;
 
 /// A request that is never finished: all of its head but the blank line.
@@ -55,6 +56,107 @@ async fn e44_heads_that_come_byte_by_byte_have_a_deadline() {
     // Nor has a call that takes longer than a head may.
     world.chat(&key, &streamed("tokens=5;first_ms=4000")).await.expect(200);
     world.assert_books_exact().await;
+}
+
+/// A head of `bytes` bytes, as far as they go: in one header, or in the request line.
+fn large_head(bytes: usize, in_line: bool) -> Vec<u8> {
+    let fill = "a".repeat(bytes);
+    let (line, header) = if in_line { (fill.as_str(), "") } else { ("", fill.as_str()) };
+    format!("POST /openai/v1/chat/completions?{line} HTTP/1.1\r\nhost: x\r\nx-a: {header}").into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e44_a_head_that_grows_and_grows_is_given_up() {
+    // Long enough that only its size can be what ends it.
+    let world = World::new().limit("header_bytes", 2048).limit("head_seconds", 3600).start().await;
+    let key = world.rich();
+    for in_line in [false, true] {
+        let mut conn = Conn::open(world.gateway()).await;
+        conn.write(&large_head(60_000, in_line)[..50_000]).await.expect("sent");
+        assert!(conn.closed_within(HANG).await, "in the request line: {in_line}");
+        // A little too much is answered.
+        let mut conn = Conn::open(world.gateway()).await;
+        let mut head = large_head(3_000, in_line);
+        head.extend(b"\r\n\r\n");
+        conn.write(&head).await.expect("sent");
+        within("an answer", conn.try_answer("POST")).await.expect("an answer").refused(413, "request_too_large");
+    }
+    // What came before on a connection does not count.
+    let mut conn = Conn::open(world.gateway()).await;
+    let body = with(ask("tokens=5"), json!({ "user": "u".repeat(5_000) }));
+    for _ in 0..10 {
+        conn.call(&Request::chat(&body).bearer(&key.secret)).await.expect(200);
+    }
+    world.assert_books_exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e44_clients_that_never_end_their_tls_handshake_are_counted_and_given_up() {
+    const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
+    let section = format!("tls: {{ cert: \"{TLS}/server.pem\", key: \"{TLS}/server.key\" }}");
+    let silent = async |world: &World| {
+        let mut silent = Vec::new();
+        for _ in 0..25 {
+            silent.push(Conn::open(world.gateway()).await);
+        }
+        silent
+    };
+    let world = World::new().section(&section).limit("connections", 10).limit("head_seconds", 3600).start().await;
+    let mut conns = silent(&world).await;
+    let mut closed = 0;
+    until("all but ten are closed", async || {
+        closed = 0;
+        for conn in &mut conns {
+            closed += usize::from(conn.closed_within(Duration::from_millis(10)).await);
+        }
+        closed == 15
+    })
+    .await;
+    let world = World::new().section(&section).limit("connections", 100).limit("head_seconds", 2).start().await;
+    for mut conn in silent(&world).await {
+        assert!(conn.closed_within(HANG).await, "a handshake that does not go on is given up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e44_the_admin_listener_has_its_own_limits() {
+    let world = World::new().limit("admin_connections", 4).limit("head_seconds", 2).start().await;
+    let addr = world.gateways[0].admin;
+    let health = Request::get("/healthz").header("host", "localhost");
+    // More than ever are open at once, one after the other; bodies included.
+    for at in 0..20 {
+        let body = format!(r#"{{"name":"team-{at}", "limits": {{}} {}}}"#, " ".repeat(30_000));
+        let request = Request::post("/admin/v1/teams", body).bearer(ADMIN_TOKEN).header("host", "localhost");
+        let request = request.header("content-type", "application/json");
+        let answer = Conn::open(addr).await.call(&request).await;
+        assert!(answer.status < 300, "{at}: {} {}", answer.status, answer.text());
+        Conn::open(addr).await.call(&health).await.expect(200);
+    }
+    // Slow heads and bodies are given up, and make room.
+    for start in [
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ",
+        "POST /admin/v1/teams HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+    ] {
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut conn = Conn::open(addr).await;
+            conn.write(start.as_bytes()).await.expect("sent");
+            slow.push(conn);
+        }
+        let mut more = Conn::open(addr).await;
+        until("one more is served again", async || {
+            if let Some(answer) = within("an answer or a close", more.try_call(&health)).await {
+                return answer.status == 200;
+            }
+            more = Conn::open(addr).await;
+            false
+        })
+        .await;
+        for conn in slow {
+            within("a slow one is given up", conn.rest()).await;
+        }
+    }
+    world.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,18 @@ async fn unsettled(world: &World, gateway: usize) -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
+/// The list of holds says of so many that their true cost waits on disk.
+fn assert_known(world: &World, count: usize) {
+    let listed = world.cli(&["holds", "list"]);
+    let note = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(note.contains(&format!("the true cost of {count} of these waits below")), "{note}");
+    // Nobody gives that money back by mistake.
+    for hold in world.cli_json(&["holds", "list"]).as_array().expect("a list") {
+        let released = world.cli(&["holds", "release", hold["id"].as_str().expect("an id")]);
+        assert!(!released.status.success(), "{hold}");
+    }
+}
+
 /// Several calls that end while the ledger takes no settlement; all of it is on disk then.
 async fn calls_that_nobody_settles(world: &World, key: &Key, stop: impl AsyncFnOnce()) {
     let mut lives = Vec::new();
@@ -83,9 +95,7 @@ async fn what_a_dead_redis_did_not_take_outlives_a_killed_gateway() {
     let files: Vec<(PathBuf, Vec<u8>)> = spools(&world).into_iter().map(read).collect();
     world.redis().kill();
     world.start_redis().await;
-    let listed = world.cli(&["holds", "list"]);
-    let note = String::from_utf8_lossy(&listed.stderr).into_owned();
-    assert!(note.contains("the true cost of 6 of these waits below"), "{note}");
+    assert_known(&world, 6);
     // One gateway only: it finds the folder of the other one without an owner.
     world.restart_gateway(0).await;
     until("all is settled", async || waiting(&world) == 0).await;
@@ -216,6 +226,37 @@ async fn with_too_many_settlements_waiting_no_call_is_taken_and_nothing_is_dropp
     world.assert_books_exact().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_the_thread_that_writes_what_is_owed_is_lost_no_call_is_taken() {
+    let world = World::new().failpoints().start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.arm(0, "settlement_refused=fail@*;spool_written=panic");
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    until("no call is taken", async || world.chat(&key, &ask("tokens=5")).await.status == 503).await;
+    world.arm(0, "");
+    // The ledger takes settlements again, and the disk would take them too.
+    world.assert_books_exact().await;
+    world.chat(&key, &ask("tokens=5")).await.refused(503, "overloaded");
+}
+
+/// A panic while a gateway that has served nobody makes what an earlier one left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_gateway_left_is_made_after_a_panic_too() {
+    let mut world = World::new().failpoints().start().await;
+    let key = world.key(&["--daily", "1"]);
+    world.arm(0, "settlement_refused=fail@*");
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    until("it is on disk", async || waiting(&world) > 0).await;
+    world.gateways[0].process.kill();
+    world.arm(0, "settlement_unsent=panic");
+    // Nobody calls it: a request would start the task that settles from then on.
+    world.relaunch_gateway(0);
+    let says = "settles until the first call has ended and begins again";
+    until(says, async || world.gateways[0].process.output().contains(says)).await;
+    until("all is made", async || waiting(&world) == 0).await;
+    world.assert_books_exact().await;
+}
+
 /// Lost books: settlements wait for the operator; after a rebuild they end their holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_owed_to_lost_books_is_made_after_a_rebuild() {
@@ -269,6 +310,7 @@ async fn what_a_killed_gateway_had_announced_is_charged_truly_by_the_next_one_an
         let body = with(ask("tokens=20"), object!({ "max_tokens": 500 }));
         let call = Request::chat(&body).bearer(&key.secret).header("x-loopers-session-id", "s");
         dies_at(&mut world, 0, "settlement_written", &call).await;
+        assert_known(&world, 1);
         // A gateway that does not see its folder charges the hold in full when it expires.
         std::fs::rename(&state, &aside).expect("renamed");
         world.restart_gateway(0).await;

@@ -75,8 +75,9 @@ async fn what_is_wrong_changes_nothing() {
         it.first.replace("prices.yaml]", "prices.yaml, missing.yaml]"),
         // Half of it is good: a limit that would refuse every call. All or nothing.
         it.first.replace("limits: {", "limits: { in_flight: 1, body_bytes: nonsense,"),
-        // Good in itself, but built into the listeners.
+        // Good in itself, but built into the listeners, and into the connections.
         it.first.replace("limits: {", "limits: { body_bytes: 1024,").replace("listen: 127.0.0.1", "listen: 127.0.0.2"),
+        it.first.replace("limits: {", "limits: { body_bytes: 1024, http2_streams: 7,"),
     ] {
         it.write(&bad, refused).await;
         let long = with(ask("tokens=5"), json!({ "user": "x".repeat(3000) }));
@@ -84,6 +85,7 @@ async fn what_is_wrong_changes_nothing() {
     }
     let said = it.world.gateways[0].process.output();
     assert!(said.contains("a new value of listen takes a restart"), "{said}");
+    assert!(said.contains("a new value of limits.http2_streams takes a restart"), "{said}");
     assert!(said.contains("bad.yaml:2"), "file and line: {said}");
     // The same text as at first is a reload like any other.
     it.write(&it.first, "reloaded:").await;

@@ -238,3 +238,25 @@ async fn a_call_whose_body_ends_in_the_drain_is_refused() {
     assert_eq!(world.invoice().await.posts, 1);
     world.assert_books_exact().await;
 }
+
+/// A second signal means now: also for who is still uploading, and might go on for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_does_not_wait_for_uploads() {
+    let mut world = World::new().limit("drain_seconds", 3600).limit("body_seconds", 3600).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let bytes = Request::chat(&ask("tokens=5")).bearer(&key.secret).bytes();
+    let mut slow = Conn::open(world.gateway()).await;
+    slow.write(&bytes[..bytes.len() - 10]).await.expect("sent");
+    // The gateway has its head by the time at which it answers a later one.
+    world.chat(&key, &ask("tokens=5")).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.gateways[0].process.signal("TERM");
+    until("it drains", async || world.gateways[0].process.output().contains("draining: 1 requests")).await;
+    world.gateways[0].process.signal("TERM");
+    if let Some(answer) = within("an answer or a close", slow.try_answer("POST")).await {
+        answer.refused(503, "draining");
+    }
+    assert!(world.gateways[0].process.wait(END).await.success());
+    assert_eq!(world.invoice().await.posts, 1);
+    world.assert_books_exact().await;
+}

@@ -32,6 +32,8 @@ enum Does {
     Resets,
     /// Half a head.
     HalfAHead,
+    /// Says just this, and nothing more.
+    Says(&'static [u8]),
 }
 
 struct Provider {
@@ -88,6 +90,7 @@ async fn serve(mut socket: TcpStream, does: Does, posts: Arc<AtomicUsize>) {
             }
             Does::Hangs => tokio::time::sleep(HANG).await,
             Does::Resets => return drop(socket.set_zero_linger()),
+            Does::Says(bytes) => drop(socket.write_all(bytes).await),
             Does::HalfAHead => return drop(socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-ty").await),
         }
     }
@@ -316,6 +319,28 @@ enum Says {
     Refused,
     /// GOAWAY at once, before any request.
     GoAwayFirst,
+    /// An answer, and that it was the last of it a moment later.
+    LateEnd,
+    /// The same with trailers; its head promises a length, or not.
+    Trailers { length: bool },
+}
+
+impl Says {
+    /// The frames of an answer, and those that come a moment later.
+    fn answer(self, stream: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+        let length = BODY.len().to_string();
+        // `:status: 200`, `content-type`, `content-length`, by their places in HPACK's table.
+        let mut head = [&[0x88, 0x0f, 0x10, 16][..], b"application/json"].concat();
+        if !matches!(self, Says::Trailers { length: false }) {
+            head.extend([&[0x0f, 0x0d, length.len() as u8][..], length.as_bytes()].concat());
+        }
+        let first = [frame(1, 4, stream, &head), frame(0, 0, stream, BODY.as_bytes())].concat();
+        match self {
+            Says::LateEnd => Some((first, frame(0, 1, stream, &[]))),
+            Says::Trailers { .. } => Some((first, frame(1, 5, stream, b"\x00\x01x\x01y"))),
+            _ => None,
+        }
+    }
 }
 
 /// Speaks HTTP/2 by hand on a connection; counts requests.
@@ -336,12 +361,20 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, says: Says, req
         stream.read_exact(&mut payload).await.ok()?;
         match kind {
             4 if flags & 1 == 0 => stream.write_all(&frame(4, 1, 0, &[])).await.ok()?,
+            // The end of the request.
+            0 if flags & 1 == 1 => {
+                if let Some((answer, end)) = says.answer(id) {
+                    stream.write_all(&answer).await.ok()?;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    stream.write_all(&end).await.ok()?;
+                }
+            }
             1 => {
                 requests.fetch_add(1, Ordering::SeqCst);
                 match says {
                     Says::GoAway => stream.write_all(&goaway).await.ok()?,
                     Says::Refused => stream.write_all(&frame(3, 0, id, &7_u32.to_be_bytes())).await.ok()?,
-                    Says::GoAwayFirst => {}
+                    Says::GoAwayFirst | Says::LateEnd | Says::Trailers { .. } => {}
                 }
             }
             _ => {}
@@ -349,26 +382,109 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, says: Says, req
     }
 }
 
+/// A world with a provider `h2` that speaks HTTP/2, and how many requests it has seen.
+async fn http2_world(says: Says) -> (World, Arc<AtomicUsize>) {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (listener, acceptor) = tls("server.pem", "server.key", &[b"h2"]).await;
+    let port = listener.local_addr().expect("an address").port();
+    let counter = requests.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, counter) = (acceptor.clone(), counter.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                speak(stream, says, counter).await;
+            });
+        }
+    });
+    let yaml = format!(
+        "h2: {{ api: openai, base_url: \"https://127.0.0.1:{port}\", key: env:OPENAI_API_KEY, ca_file: \"{FOLDER}/ca.pem\", timeouts: {TIMEOUTS} }}"
+    );
+    (World::new().other_provider(&yaml).prices(&price("h2")).start().await, requests)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d43_an_http2_answer_is_over_when_its_promised_bytes_are_there_or_its_trailers() {
+    for says in [Says::LateEnd, Says::Trailers { length: true }, Says::Trailers { length: false }] {
+        let (world, _) = http2_world(says).await;
+        let key = world.key(&["--daily", "1"]);
+        let body = with(ask(""), json!({ "max_tokens": 50 })).to_string();
+        for calls in 1..=2 {
+            let request = Request::post("/h2/v1/chat/completions", body.clone()).bearer(&key.secret);
+            let answer = world.send(&request).await.expect(200);
+            assert_eq!(answer.text(), BODY, "{says:?}");
+            assert_eq!(at_rest(&world, &key).await, calls * COST, "{says:?}: its usage is known");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c30_a_refusal_that_is_compressed_is_free_and_passes() {
+    let says = b"HTTP/1.1 429 Too Many Requests\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    let provider = Provider::start(Does::Says(says)).await;
+    let world = world(provider.addr).await;
+    let key = world.key(&["--daily", "1"]);
+    let answer = world.send(&call(&key)).await;
+    assert_eq!((answer.status, answer.header("content-encoding")), (429, Some("gzip")), "{}", answer.text());
+    assert_eq!((at_rest(&world, &key).await, provider.posts()), (0, 1));
+}
+
+/// A provider that stops billing at a hang-up is charged what was generated: which nobody knows of what cannot be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c30_a_stream_that_cannot_be_read_costs_its_whole_hold() {
+    let says = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n\
+        c\r\n\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff\r\n";
+    let provider = Provider::start(Does::Says(says)).await;
+    let yaml = format!(
+        "anthropic: {{ base_url: \"http://{}\", key: env:OPENAI_API_KEY, timeouts: {TIMEOUTS} }}",
+        provider.addr
+    );
+    let world = World::new().other_provider(&yaml).start().await;
+    let key = world.key(&["--daily", "1"]);
+    let body = json!({"model": "claude-haiku-4-5", "max_tokens": 5000, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let answer = world.send(&Request::post("/anthropic/v1/messages", body.to_string()).bearer(&key.secret)).await;
+    let answer = answer.refused(502, "upstream_unreachable");
+    assert!(answer.text().contains("charged in full"), "{}", answer.text());
+    // 5,000 tokens of output at 5 USD a million: all of them may have been in what came.
+    let charged = at_rest(&world, &key).await;
+    assert!(charged >= 25_000_000, "charged {charged}");
+    assert_eq!(provider.posts(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d43_who_was_told_to_continue_is_told_of_a_failure_too() {
+    let provider = Provider::start(Does::Hangs).await;
+    let world = world(provider.addr).await;
+    let key = world.key(&["--daily", "1"]);
+    let mut conn = Conn::open(world.gateway()).await;
+    conn.write(&call(&key).header("expect", "100-continue").bytes()).await.expect("sent");
+    let told = String::from_utf8_lossy(&within("the end", conn.rest()).await).to_lowercase();
+    let (before, after) = told.split_once("100 continue").expect("told to continue");
+    assert!(!before.contains("504") && after.contains("http/1.1 504"), "{told}");
+    assert!(after.contains("x-should-retry: false") && after.contains("upstream_timeout"), "{told}");
+    assert_eq!(provider.posts(), 1);
+}
+
+/// A stop while the provider is asked to count is told like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b19_a_call_that_is_stopped_while_its_input_is_counted_is_told() {
+    let provider = Provider::start(Does::Hangs).await;
+    let world = World::new().provider("count", "provider").upstream(provider.addr).start().await;
+    let key = world.key(&["--daily", "0.0013"]);
+    let body = json!({"model": "gpt-6-luna", "input": "word ".repeat(6_000), "max_output_tokens": 20});
+    let request = Request::post("/openai/v1/responses", body.to_string()).bearer(&key.secret);
+    let addr = world.gateway();
+    let call = tokio::spawn(async move { Conn::open(addr).await.call(&request).await });
+    until("its input is counted", async || provider.posts() == 1).await;
+    world.cli_ok(&["kill", &key.id]);
+    call.await.expect("the call").refused(403, "key_paused");
+    assert_eq!((at_rest(&world, &key).await, provider.posts()), (0, 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d43_http2_refusals_and_goaway_are_not_sent_again() {
     for says in [Says::GoAway, Says::Refused, Says::GoAwayFirst] {
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (listener, acceptor) = tls("server.pem", "server.key", &[b"h2"]).await;
-        let port = listener.local_addr().expect("an address").port();
-        let counter = requests.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, counter) = (acceptor.clone(), counter.clone());
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    speak(stream, says, counter).await;
-                });
-            }
-        });
-        let yaml = format!(
-            "h2: {{ api: openai, base_url: \"https://127.0.0.1:{port}\", key: env:OPENAI_API_KEY, ca_file: \"{FOLDER}/ca.pem\", timeouts: {TIMEOUTS} }}"
-        );
-        let world = World::new().other_provider(&yaml).prices(&price("h2")).start().await;
+        let (world, requests) = http2_world(says).await;
         let key = world.key(&["--daily", "1"]);
         let body = with(ask(""), json!({ "max_tokens": 50 })).to_string();
         for calls in 1..=2 {

@@ -188,11 +188,11 @@ impl Model {
         })
     }
 
-    /// The answer to a reserve; a grant says `clock` for its time.
+    /// The answer to a reserve; a grant says `clock` for its time, a repeated one when it was taken.
     pub fn judge_reserve(&self, ask: &Reserve, clock: Millis) -> Verdict {
         if let Some(line) = self.line(&ask.hold) {
             return match line.state {
-                HoldState::Open => held(line.amount, None, clock),
+                HoldState::Open => held(line.amount, None, line.expires_at - ask.ttl_ms as Millis),
                 _ => Verdict::Spent,
             };
         }

@@ -1,10 +1,10 @@
 //! Reserve: what is granted, what is left, and that a refusal changes nothing anywhere.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use loopers::clock::{WINDOWS, Window};
 use loopers::ledger::{BudgetRefusal, Level, NodeId, NodeStatus, Refusal, Verdict};
 
-use crate::lab::{Lab, limits, nano, same, session};
+use crate::lab::{Lab, instant, limits, nano, same, session};
 
 scripts! {
     /// The grant is the most that fits, and never less than the least.
@@ -119,7 +119,8 @@ scripts! {
 behaviours!(
     b16_every_window_of_every_level_refuses_alone,
     b16_a_refusal_changes_nothing,
-    a_reserve_of_a_stranger_is_stale
+    a_reserve_of_a_stranger_is_stale,
+    b23_a_repeated_reserve_tells_when_it_was_taken,
 );
 
 /// A key three teams deep.
@@ -244,4 +245,23 @@ async fn a_reserve_of_a_stranger_is_stale(mut lab: Lab) -> Result<()> {
     ask.view = known;
     ensure!(matches!(lab.ledger().reserve(&ask).await?, Verdict::Held(_)), "the true view");
     same("books", lab.window("bot", Window::Daily).await?, (0, 1))
+}
+
+/// The windows that a hold counts in are those of the time when it was taken: what is journalled of it must not say another.
+async fn b23_a_repeated_reserve_tells_when_it_was_taken(mut lab: Lab) -> Result<()> {
+    lab.at("2027-03-31T23:59:58Z")?;
+    lab.key("bot", None, limits(&[(Window::Monthly, 100)])).await?;
+    let ask = lab.ask("a", "bot", 10, 10)?;
+    let taken_at = |verdict: Verdict| match verdict {
+        Verdict::Held(held) => Ok(held.now),
+        other => bail!("not held: {other:?}"),
+    };
+    let first = taken_at(lab.ledger().reserve(&ask).await?)?;
+    ensure!(first < instant("2027-04-01T00:00:00Z")?, "taken in the new month: {first}");
+    lab.at("2027-04-01T00:00:03Z")?;
+    same("the time of the repetition", taken_at(lab.ledger().reserve(&ask).await?)?, first)?;
+    let other = lab.ask("b", "bot", 1, 1)?;
+    let second = taken_at(lab.ledger().reserve(&other).await?)?;
+    ensure!(second >= instant("2027-04-01T00:00:00Z")?, "the clock stood still: {second}");
+    same("the new month holds the second only", lab.window("bot", Window::Monthly).await?, (0, 1))
 }

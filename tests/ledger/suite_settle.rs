@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
-use loopers::clock::Window;
-use loopers::ledger::{Charge, HoldId, HoldRef, HoldState, LedgerError, Settled};
+use anyhow::{Context, Result, bail, ensure};
+use loopers::clock::{Calendar, Window};
+use loopers::ledger::rules::Counters;
+use loopers::ledger::{
+    Charge, Edit, HoldBooks, HoldId, HoldInfo, HoldRef, HoldState, KeyRecord, KeyView, LedgerError, Node, NodeBooks,
+    Reserve, Settled, Snapshot, State, Verdict,
+};
+use loopers::secret::KeyHash;
 
 use crate::engines::Engine;
 use crate::lab::{Lab, limits, nano, same};
@@ -210,6 +215,7 @@ behaviours!(
     embedded_engines_stand_on_the_millisecond_of_expiry,
     a_settlement_names_the_place_of_its_hold,
     settlements_sent_together_end_each_on_its_own,
+    holds_under_a_team_without_a_record_end_and_no_other_is_taken,
 );
 
 /// Each gets the answer that it would get alone, in order; one that fails stops no other.
@@ -412,4 +418,72 @@ async fn embedded_engines_stand_on_the_millisecond_of_expiry(mut lab: Lab) -> Re
     let late = lab.ask("c", "bot", 5, 5)?;
     let verdict = lab.ledger().reserve(&late).await?;
     same("an expired key", crate::show::verdict(&lab, &verdict), "expired 2027-03-10T12:34:40Z".to_string())
+}
+
+/// A key two teams deep with two open holds, as a rebuild finds it in journals that lack the record of one team.
+fn without_a_record(lab: &mut Lab, missing: &str, snapshot: &mut Snapshot) -> Result<(KeyRecord, [HoldRef; 2])> {
+    let names = ["bot", "team", "org"].map(|name| format!("{name} without {missing}"));
+    let org = lab.team_record(&names[2], None, limits(&[]))?;
+    let team = lab.team_record(&names[1], Some(&names[2]), limits(&[]))?;
+    let key = lab.key_record(&names[0], Some(&names[1]), limits(&[]))?;
+    let chain = vec![key.id.clone(), team.id.clone(), org.id.clone()];
+    let (has_team, has_org) = (missing != "team", missing != "org");
+    let records =
+        [Some(Node::Key(key.clone())), has_team.then_some(Node::Team(team)), has_org.then_some(Node::Team(org))];
+    let frame = Calendar::utc().frame(lab.now)?;
+    // Each node after those above it.
+    for (from, record) in records.into_iter().enumerate().rev() {
+        let mut counters = Counters::starting(&frame);
+        counters.take(nano(15));
+        counters.clock = if from == 2 { lab.now } else { 0 };
+        let record = record.map(|record| (record, 1));
+        snapshot.nodes.push(NodeBooks { chain: chain[from..].to_vec(), record, counters });
+    }
+    let mut hold = |amount, ttl_ms| {
+        let at = HoldRef { hold: HoldId::random()?, chain: chain.clone(), session: None };
+        let (state, expires_at) = (HoldState::Open, lab.now + ttl_ms);
+        let (amount, charged, note) = (nano(amount), nano(0), String::new());
+        let info = HoldInfo { at: at.clone(), state, amount, charged, expires_at, note };
+        snapshot.holds.push(HoldBooks { info, born: 0, starts: frame.starts });
+        anyhow::Ok(at)
+    };
+    let holds = [hold(10, 3_600_000)?, hold(5, 60_000)?];
+    Ok((key, holds))
+}
+
+/// They are settled, expired and corrected on the books that there are.
+async fn holds_under_a_team_without_a_record_end_and_no_other_is_taken(mut lab: Lab) -> Result<()> {
+    let mut snapshot = Snapshot { now: lab.now, ..Snapshot::default() };
+    let mut trees = Vec::new();
+    for missing in ["team", "org"] {
+        trees.push((missing, without_a_record(&mut lab, missing, &mut snapshot)?));
+    }
+    let ledger = lab.handle();
+    let halted = ledger.halt(&[]).await?;
+    ledger.restore(&snapshot, &halted).await?;
+    ledger.inspect(&|| ()).await?;
+    let generation = ledger.books().await?.generation;
+
+    for (missing, (key, [settled, _])) in &trees {
+        let applied = Settled::Applied { charged: nano(3), held: nano(10) };
+        same(missing, lab.ledger().settle(settled, Charge::Exact(nano(3))).await?, applied)?;
+        let hash = KeyHash::from_hex(&key.hash).context("a hash")?;
+        let view = KeyView { hash, chain: settled.chain.clone(), revision: 1, generation, key: key.clone() };
+        let (hold, view, note) = (HoldId::random()?, Arc::new(view), String::new());
+        let ask = Reserve { hold, view, session: None, least: nano(1), most: nano(1), ttl_ms: 60_000, note };
+        same(missing, lab.ledger().reserve(&ask).await?, Verdict::Stale)?;
+    }
+    lab.now += 61_000;
+    same("swept", lab.ledger().sweep(10).await?.expired, 2)?;
+    for (missing, (key, [_, expired])) in &trees {
+        let corrected = Settled::Corrected { charged: nano(1), before: nano(5) };
+        same(missing, lab.ledger().settle(expired, Charge::Exact(nano(1))).await?, corrected)?;
+        let other = if *missing == "org" { "team" } else { "org" };
+        for name in [key.name.clone(), format!("{other} without {missing}")] {
+            same(&name, lab.window(&name, Window::Daily).await?, (4, 0))?;
+            lab.edit(&name, Edit::State(State::Killed)).await?;
+            same(&name, lab.books(&name).await?.state, State::Killed)?;
+        }
+    }
+    same("holds", lab.ledger().holds(10).await?, vec![])
 }

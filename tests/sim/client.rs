@@ -403,7 +403,8 @@ async fn end(shared: &Shared, call: usize, running: Running, mut ending: Ending)
     count(&mut world, &outcome);
     let state = &world.calls[call];
     let exact = state.served.as_ref().and_then(|served| {
-        let is_told = outcome.is_complete && !is_stopped && served.tells_usage();
+        // Also of a call that was stopped when its answer had come to its end.
+        let is_told = outcome.is_complete && served.tells_usage();
         let is_free = outcome.is_complete && !is_stopped && served.fate == Fate::FreeError;
         (is_told || is_free).then(|| served.invoice())
     });

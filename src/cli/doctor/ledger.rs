@@ -85,7 +85,9 @@ fn unusable(report: &mut Report, error: &LedgerError) {
     } else if text.contains("damaged") || text.contains("not a ledger") {
         (
             "ledger_damaged",
-            "ledger: file:OTHER.db    (or restore the file from a backup; never delete it while keys are in use)",
+            "loopers ledger rebuild --from FOLDER    (the one that `state:` names; move the file away first, with its \
+             -wal and -shm. Only without journals restore the file from a backup: what was spent since is granted \
+             again)",
         )
     } else if text.contains("locked") {
         ("ledger_locked", "stop the other program that has the file open")

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::OpError;
 use super::holds::HOLDS_MOST;
-use super::stop::{Changed, Target, set_state};
-use super::{OpError, StateChange, directory};
-use crate::ledger::{HoldId, HoldInfo, HoldState, Ledger, LedgerError, Level, NodeId, State};
+use super::stop::{Changed, Place, Target, beside, carry_out, plan};
+use crate::ledger::{HoldId, HoldInfo, HoldState, Ledger, LedgerError, State};
 use crate::money::Money;
 
 /// Every gateway cuts within a second; settling takes a moment more.
@@ -36,22 +36,26 @@ pub struct Killed {
 
 /// Stops `target`, then waits a moment for the gateways to cut what runs under it.
 pub async fn kill(ledger: &Ledger, target: &Target) -> Result<Killed, OpError> {
-    let states = set_state(ledger, target, State::Killed).await?;
-    let mut places = Vec::new();
-    for change in &states.changed {
-        places.push(Place::of(ledger, change).await?);
+    let plan = plan(ledger, target, State::Killed).await?;
+    let places = &plan.places;
+    // Beside the stop, which waits for nothing: gateways may have cut and settled the first calls before it has reached the last place.
+    let (states, seen) = tokio::join!(carry_out(ledger, &plan, State::Killed), seen(ledger, places));
+    let (states, (before, mut all)) = (states?, seen?);
+    let mut left = HashSet::new();
+    // Calls that were admitted in between.
+    for hold in open(ledger, places).await? {
+        left.insert(hold.at.hold.clone());
+        if all.iter().all(|known| known.at.hold != hold.at.hold) {
+            all.push(hold);
+        }
     }
-    // The spending is read before the holds: a call that ends in between is not counted, and what it cost lowers the saving.
-    let before = spent(ledger, &places).await?;
-    let all = open(ledger, &places).await?;
     let deadline = Instant::now() + WAIT;
-    let mut left: HashSet<HoldId> = all.iter().map(|hold| hold.at.hold.clone()).collect();
     while !left.is_empty() && Instant::now() < deadline {
         sleep(LOOK_EVERY).await;
-        let now: HashSet<HoldId> = open(ledger, &places).await?.into_iter().map(|hold| hold.at.hold).collect();
+        let now: HashSet<HoldId> = open(ledger, places).await?.into_iter().map(|hold| hold.at.hold).collect();
         left.retain(|hold| now.contains(hold));
     }
-    let charged = spent(ledger, &places).await?.saturating_sub(before);
+    let charged = spent(ledger, places).await?.saturating_sub(before);
     let ended = all.iter().filter(|hold| !left.contains(&hold.at.hold));
     let held = ended.fold(Money::ZERO, |sum, hold| sum.saturating_add(hold.amount));
     Ok(Killed {
@@ -64,41 +68,34 @@ pub async fn kill(ledger: &Ledger, target: &Target) -> Result<Killed, OpError> {
     })
 }
 
-/// What was stopped: a node, or one session of a key.
-struct Place {
-    node: NodeId,
-    session: Option<String>,
+/// What was spent, and then what runs: a call that ends in between is not counted, and what it cost lowers the saving.
+async fn seen(ledger: &Ledger, places: &[Place]) -> Result<(Money, Vec<HoldInfo>), LedgerError> {
+    let spent = spent(ledger, places).await?;
+    Ok((spent, open(ledger, places).await?))
 }
 
-impl Place {
-    async fn of(ledger: &Ledger, change: &StateChange) -> Result<Place, OpError> {
-        let session = change.level == Level::Session;
-        // A session's change carries the session's id, and its key's name.
-        let name = if session { &change.name } else { &change.id };
-        let node = directory::find(ledger, name).await?.id().clone();
-        Ok(Place { node, session: session.then(|| change.id.clone()) })
-    }
-
-    fn covers(&self, hold: &HoldInfo) -> bool {
-        let session = self.session.as_deref();
-        hold.at.chain.contains(&self.node) && (session.is_none() || session == hold.at.session.as_deref())
-    }
+fn covers(place: &Place, hold: &HoldInfo) -> bool {
+    let session = place.session.as_deref();
+    hold.at.chain.contains(&place.node) && (session.is_none() || session == hold.at.session.as_deref())
 }
 
 async fn open(ledger: &Ledger, places: &[Place]) -> Result<Vec<HoldInfo>, LedgerError> {
     let mut holds = ledger.holds(HOLDS_MOST).await?;
-    holds.retain(|hold| hold.state == HoldState::Open && places.iter().any(|place| place.covers(hold)));
+    holds.retain(|hold| hold.state == HoldState::Open && places.iter().any(|place| covers(place, hold)));
     Ok(holds)
 }
 
 async fn spent(ledger: &Ledger, places: &[Place]) -> Result<Money, LedgerError> {
-    let mut sum = Money::ZERO;
-    for place in places {
-        let spent = match &place.session {
-            None => ledger.status(&place.node).await?.charged_total,
-            Some(id) => ledger.session(&place.node, id).await?.map_or(Money::ZERO, |session| session.spent),
-        };
-        sum = sum.saturating_add(spent);
-    }
-    Ok(sum)
+    let each = beside(places, |place| {
+        let ledger = ledger.clone();
+        async move { spent_at(&ledger, &place).await }
+    });
+    each.await.into_iter().try_fold(Money::ZERO, |sum, spent| Ok(sum.saturating_add(spent?)))
+}
+
+async fn spent_at(ledger: &Ledger, place: &Place) -> Result<Money, LedgerError> {
+    Ok(match &place.session {
+        None => ledger.status(&place.node).await?.charged_total,
+        Some(id) => ledger.session(&place.node, id).await?.map_or(Money::ZERO, |session| session.spent),
+    })
 }

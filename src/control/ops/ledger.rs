@@ -102,7 +102,11 @@ pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBu
             return Err(blocked(error));
         }
     };
-    let half_way = |error: OpError| error.hint("the books are blocked, and may be half written: run the rebuild again");
+    let half_way = |error: OpError| {
+        let say =
+            "unless somebody else has decided, the books are blocked and may be half written: run the rebuild again";
+        error.hint(say)
+    };
     engine.restore(&rebuilt.books, &halted).await.map_err(|error| half_way(error.into()))?;
     Ok(RebuildView {
         files: files.paths.len(),
@@ -117,8 +121,40 @@ pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBu
 }
 
 async fn read(ledger: &Ledger, calendar: &Calendar, from: &[PathBuf]) -> Result<(Files, Rebuilt), OpError> {
-    let files = Files::find(from).map_err(OpError::invalid)?;
-    let now = ledger.time().await?;
-    let rebuilt = journal::rebuild(&files, calendar, now).map_err(OpError::conflict)?;
-    Ok((files, rebuilt))
+    let given = from.to_vec();
+    let files = apart(move || Files::find(&given).map_err(OpError::invalid)).await?;
+    let (now, calendar) = (ledger.time().await?, calendar.clone());
+    apart(move || {
+        let rebuilt = journal::rebuild(&files, &calendar, now).map_err(OpError::conflict)?;
+        Ok((files, rebuilt))
+    })
+    .await
+}
+
+/// Reads on a thread of its own, which may take minutes: meanwhile this one tells the ledger that the rebuild still runs.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, OpError> + Send + 'static) -> Result<T, OpError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|ended| Err(OpError::conflict(format!("the journals could not be read: {ended}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// On a runtime of one thread, as a command has it.
+    #[tokio::test]
+    async fn while_journals_are_read_the_rebuild_is_heard_of() {
+        let (say, heard) = std::sync::mpsc::channel();
+        let renewal = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            say.send(()).unwrap();
+        });
+        let reading = move || heard.recv_timeout(Duration::from_secs(60)).map_err(|e| OpError::conflict(e.to_string()));
+        apart(reading).await.unwrap();
+        renewal.await.unwrap();
+        let panics = apart(|| -> Result<(), OpError> { panic!("in the middle of it") }).await.unwrap_err();
+        assert!(panics.message.contains("the journals could not be read"), "{panics}");
+    }
 }

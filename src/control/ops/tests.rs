@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::clock::{Calendar, Clock, Window};
 use crate::ledger::embedded::{EmbeddedLedger, EmbeddedOptions, Role};
-use crate::ledger::{HoldId, HoldRef, Ledger, NodeId, Reserve, SessionAsk, State, Verdict};
+use crate::ledger::{Charge, HoldId, HoldRef, Ledger, NodeId, Reserve, SessionAsk, State, Verdict};
 use crate::money::Money;
 use crate::pricing::PriceTable;
 use crate::secret::KeyHash;
@@ -244,6 +245,30 @@ async fn a_session_is_found_by_its_calls_or_named_with_its_key() {
     assert_eq!(kill("both", None).await.unwrap_err().kind, Kind::Conflict);
     assert!(kill("both", Some("b")).await.is_ok());
     assert!(kill("a b", None).await.is_err());
+
+    // A hold in doubt of one key tells nothing of another key's session, which may be between two calls.
+    desk.hold(&a, 1, Some("again")).await;
+    desk.clock.set(NOW + 61_000);
+    desk.ledger.sweep(10).await.unwrap();
+    let (at, _) = desk.hold(&b, 1, Some("again")).await;
+    desk.ledger.settle(&at, Charge::Exact(Money::ZERO)).await.unwrap();
+    assert_eq!(kill("again", None).await.unwrap_err().kind, Kind::Conflict);
+}
+
+#[tokio::test]
+async fn places_are_changed_beside_each_other() {
+    let all_here = Arc::new(tokio::sync::Barrier::new(64));
+    let items: Vec<usize> = (0..64).collect();
+    let changed = super::stop::beside(&items, |item| {
+        let all_here = all_here.clone();
+        async move {
+            all_here.wait().await;
+            item
+        }
+    });
+    let mut changed = tokio::time::timeout(Duration::from_secs(60), changed).await.expect("one waits for the other");
+    changed.sort_unstable();
+    assert_eq!(changed, items);
 }
 
 #[tokio::test]

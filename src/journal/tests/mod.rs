@@ -407,6 +407,38 @@ fn what_was_revoked_once_stays_so_also_where_revisions_were_given_twice() {
     }
 }
 
+/// A rotation, a kill and a lower limit, of which the books forgot two before the third: none of them is undone.
+#[test]
+fn of_records_under_one_revision_each_counts_where_it_allows_less() {
+    let now = Clock::System.now();
+    let with = |revision, hash: &str, state, daily| {
+        let Node::Key(mut key) = key("k_1", None, state) else { unreachable!() };
+        key.hash = hash.repeat(64);
+        key.limits.0[Window::Daily.index()] = Some(usd(daily));
+        Line::Key { revision, key }
+    };
+    let kept = |lines: &[Line]| {
+        let (node, revision) = books_of(now, now, 1, lines).unwrap().books.nodes[0].record.clone().unwrap();
+        let Node::Key(key) = node else { unreachable!() };
+        (revision, key.hash, key.state, key.limits.of(Window::Daily))
+    };
+    let mut lines = vec![
+        with(4, "a", State::Active, 10),
+        with(5, "b", State::Active, 10),
+        with(5, "a", State::Killed, 10),
+        with(5, "a", State::Active, 5),
+    ];
+    for _ in 0..lines.len() {
+        lines.rotate_left(1);
+        let backwards: Vec<Line> = lines.iter().rev().cloned().collect();
+        for lines in [&lines, &backwards] {
+            assert_eq!(kept(lines), (5, "b".repeat(64), State::Killed, Some(usd(5))), "{lines:?}");
+        }
+    }
+    lines.push(with(6, "b", State::Active, 7));
+    assert_eq!(kept(&lines), (6, "b".repeat(64), State::Active, Some(usd(7))), "a later record stands alone");
+}
+
 #[test]
 fn without_the_records_above_it_nobody_puts_a_key_into_a_wrong_tree() {
     let now = Clock::System.now();

@@ -26,10 +26,10 @@ impl<S: Store> Books<S> {
         row.ok_or_else(|| LedgerError::NotFound(format!("there is no key or team {id}")))
     }
 
-    /// The root of a node's tree.
+    /// The root of a node's tree, as far as the records say: what is under a team without one can be looked at and stopped all the same.
     fn tree_of(&mut self, id: &NodeId) -> Result<NodeId, LedgerError> {
-        let chain = self.chain(id)?.unwrap_or_default();
-        Ok(chain.last().map_or_else(|| id.clone(), |root| root.id().clone()))
+        let (chain, missing) = self.known_chain(id)?;
+        Ok(missing.or_else(|| chain.last().map(|root| root.id().clone())).unwrap_or_else(|| id.clone()))
     }
 
     /// See [`crate::ledger::Ledger::standing`].

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Frame, Millis};
+use crate::clock::{Frame, Millis, WINDOWS};
 use crate::ledger::rules::{self, SessionBook};
 use crate::ledger::{
     BudgetRefusal, Charge, Held, HoldRef, LedgerError, Level, Node, NodeId, Refusal, Remaining, Reserve, Settled,
@@ -40,6 +40,8 @@ pub struct DuePage {
     pub trouble: Option<LedgerError>,
 }
 
+/// A node that a hold was taken from, and where its windows started then.
+type TakenFrom = (NodeRow, [Millis; WINDOWS]);
 /// The session part of a step: where it is, and the books in it.
 type SessionStep = Option<(SessionKey, SessionBook)>;
 
@@ -64,13 +66,23 @@ impl<S: Store> Books<S> {
 
     /// A node with all nodes above it, as the records say.
     pub(super) fn chain(&mut self, id: &NodeId) -> Result<Option<Vec<NodeRow>>, LedgerError> {
-        let Some(first) = self.store.node(id)? else { return Ok(None) };
-        let mut chain = vec![first];
-        while let Some(parent) = chain.last().and_then(|row| row.parent()).cloned() {
-            let row = self.store.node(&parent)?.filter(|_| chain.len() < HIGHEST);
-            chain.push(row.ok_or_else(|| damaged(&format!("{id} has no {parent} above it")))?);
+        match self.known_chain(id)? {
+            (chain, None) => Ok((!chain.is_empty()).then_some(chain)),
+            (_, Some(parent)) => Err(damaged(&format!("{id} has no {parent} above it"))),
         }
-        Ok(Some(chain))
+    }
+
+    /// A node with the nodes above it up to the first one without a record, and that one: a rebuild may not have known it. Nothing where
+    /// there is no such node.
+    pub(super) fn known_chain(&mut self, id: &NodeId) -> Result<(Vec<NodeRow>, Option<NodeId>), LedgerError> {
+        let mut chain: Vec<NodeRow> = self.store.node(id)?.into_iter().collect();
+        while let Some(parent) = chain.last().and_then(|row| row.parent()).cloned() {
+            match self.store.node(&parent)?.filter(|_| chain.len() < HIGHEST) {
+                Some(row) => chain.push(row),
+                None => return Ok((chain, Some(parent))),
+            }
+        }
+        Ok((chain, None))
     }
 
     /// A hold that is not forgotten yet.
@@ -129,7 +141,8 @@ impl<S: Store> Books<S> {
 
     /// The answer to a reserve whose hold is open already, with the time at which it was taken: the windows that it counts in are those.
     fn repeat(&mut self, live: &LiveHold, ask: &Reserve, now: Millis, frame: &Frame) -> Result<Verdict, LedgerError> {
-        let (mut chain, session) = self.taken_from(live, now)?;
+        let (taken, session) = self.taken_from(live, now)?;
+        let mut chain: Vec<NodeRow> = taken.into_iter().map(|(row, _)| row).collect();
         for row in &mut chain {
             row.counters = row.counters.rolled(frame);
         }
@@ -137,9 +150,9 @@ impl<S: Store> Books<S> {
         Ok(Verdict::Held(Held { granted: live.amount, remaining: remaining(&chain, &session), now: taken_at }))
     }
 
-    /// The chain of a reserve, unless the gateway's view of the key is out of date.
+    /// The chain of a reserve, unless the gateway's view of the key is out of date or a node above the key is gone.
     fn chain_as_seen(&mut self, ask: &Reserve) -> Result<Option<Vec<NodeRow>>, LedgerError> {
-        let Some(chain) = self.chain(&ask.view.key.id)? else { return Ok(None) };
+        let (chain, missing) = self.known_chain(&ask.view.key.id)?;
         let is_current = chain.first().is_some_and(|row| match &*row.record {
             Node::Key(key) => row.revision == ask.view.revision && key.hash == ask.view.hash.hex(),
             Node::Team(_) => false,
@@ -147,16 +160,16 @@ impl<S: Store> Books<S> {
         // Chains never change; a view with another one was not made from this ledger.
         let is_same =
             chain.len() == ask.view.chain.len() && chain.iter().zip(&ask.view.chain).all(|(row, id)| row.id() == id);
-        Ok((is_current && is_same).then_some(chain))
+        Ok((is_current && is_same && missing.is_none()).then_some(chain))
     }
 
-    /// The nodes and the session that a hold was taken from. A session that was forgotten and began anew since is another.
-    fn taken_from(&mut self, live: &LiveHold, now: Millis) -> Result<(Vec<NodeRow>, SessionStep), LedgerError> {
+    /// The nodes and the session that a hold was taken from, each node with the starts of its windows then. A rebuild may not have known the
+    /// record of one: it has no books, and those above it have the charge. A session that was forgotten and began anew since is another.
+    fn taken_from(&mut self, live: &LiveHold, now: Millis) -> Result<(Vec<TakenFrom>, SessionStep), LedgerError> {
         let at = &live.at;
         let mut chain = Vec::with_capacity(at.chain.len());
-        for id in &at.chain {
-            let row = self.store.node(id)?;
-            chain.push(row.ok_or_else(|| damaged(&format!("hold {} was taken from {id}, which is gone", at.hold)))?);
+        for (id, starts) in at.chain.iter().zip(&live.starts) {
+            chain.extend(self.store.node(id)?.map(|row| (row, *starts)));
         }
         let session = match (&at.session, at.chain.first()) {
             (Some(session), Some(key)) => {
@@ -169,7 +182,7 @@ impl<S: Store> Books<S> {
     }
 
     /// Puts back what a step has changed.
-    fn put(&mut self, chain: Vec<NodeRow>, session: SessionStep) {
+    fn put(&mut self, chain: impl IntoIterator<Item = NodeRow>, session: SessionStep) {
         for row in chain {
             self.store.put_counters(row);
         }
@@ -215,26 +228,26 @@ impl<S: Store> Books<S> {
     /// Ends an open hold: frees what it holds and charges the cost.
     fn charge(&mut self, live: &LiveHold, cost: Money, now: Millis) -> Result<(), LedgerError> {
         let (mut chain, mut session) = self.taken_from(live, now)?;
-        for (row, starts) in chain.iter_mut().zip(&live.starts) {
+        for (row, starts) in &mut chain {
             row.counters.charge(starts, live.amount, cost);
         }
         if let Some((_, book)) = &mut session {
             book.charge(live.amount, cost, now);
         }
-        self.put(chain, session);
+        self.put(chain.into_iter().map(|(row, _)| row), session);
         Ok(())
     }
 
     /// Puts the true cost in the place of the full charge of an expired hold.
     fn correct(&mut self, key: &HoldKey, live: &LiveHold, cost: Money, now: Millis) -> Result<Settled, LedgerError> {
         let (mut chain, mut session) = self.taken_from(live, now)?;
-        for (row, starts) in chain.iter_mut().zip(&live.starts) {
+        for (row, starts) in &mut chain {
             row.counters.correct(starts, live.amount, cost);
         }
         if let Some((_, book)) = &mut session {
             book.correct(live.amount, cost, now);
         }
-        self.put(chain, session);
+        self.put(chain.into_iter().map(|(row, _)| row), session);
         self.put_settled(key, cost, now);
         Ok(Settled::Corrected { charged: cost, before: live.amount })
     }

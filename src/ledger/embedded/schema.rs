@@ -20,6 +20,10 @@ const APPLICATION: i64 = 0x4C4F_4F50;
 const BUSY_TRIES: i32 = 5_000;
 /// Pages of the write-ahead log after which it is copied into the file.
 const CHECKPOINT_PAGES: i64 = 4_000;
+/// A backup takes the books back to when it was made. The log goes along: SQLite would write it into the new file.
+const DAMAGED: &str = "the ledger file is damaged: stop the gateway, move the file away together with its -wal and \
+    -shm, and run `loopers ledger rebuild --from FOLDER` with the folder that `state:` names; only without journals \
+    restore the file from a backup, which grants a second time what was spent since";
 
 /// `counters` apart from `nodes`: they change with every call, and the records hardly ever.
 /// `settled` apart from `holds`: what is open stays in few pages, however many calls there were.
@@ -47,7 +51,7 @@ pub fn trouble(error: &rusqlite::Error) -> LedgerError {
     let what = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full",
         Some(ErrorCode::ReadOnly) => "the ledger file, or its directory, is read-only",
-        Some(ErrorCode::DatabaseCorrupt) => "the ledger file is damaged; restore it from a backup",
+        Some(ErrorCode::DatabaseCorrupt) => DAMAGED,
         Some(ErrorCode::NotADatabase) => "the ledger file is damaged, or is not a ledger",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program keeps the ledger file locked",
         Some(ErrorCode::CannotOpen) => "the ledger file cannot be opened",
@@ -177,13 +181,9 @@ fn make_tables(connection: &mut Connection) -> Result<(), LedgerError> {
 pub fn verify(connection: &Connection) -> Result<Millis, LedgerError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| trouble(&e))?;
     if found != "ok" {
-        return Err(LedgerError::Unavailable(format!(
-            "the ledger file is damaged; restore it from a backup ({found})"
-        )));
+        return Err(LedgerError::Unavailable(format!("{DAMAGED} ({found})")));
     }
-    let damaged = |what: String| {
-        LedgerError::Unavailable(format!("the ledger file is damaged; restore it from a backup ({what})"))
-    };
+    let damaged = |what: String| LedgerError::Unavailable(format!("{DAMAGED} ({what})"));
     let mut horizon = Millis::MIN;
     each(connection, "SELECT seq, body FROM counters", |row| {
         let seq: i64 = row.get(0)?;

@@ -51,6 +51,7 @@ impl RedisLedger {
     /// See [`crate::ledger::Ledger::set_session_state`].
     pub async fn set_session_state(&self, key: &NodeId, session: &str, state: State) -> Result<(), LedgerError> {
         self.refuse_amid_rebuild().await?;
+        self.refuse_on_lost_books().await?;
         self.session_call(key, session, Some(state)).await.map(drop)
     }
 

@@ -20,15 +20,14 @@ pub(super) async fn servers(target: &Target, connection: &mut Connection) -> Res
     Ok(())
 }
 
-/// Checks every server behind `connection`: version, word size, mode, eviction.
+/// Checks every server behind `connection`: version, word size, mode, role, eviction.
 pub(super) async fn fitting(target: &Target, connection: &mut Connection) -> Result<(), LedgerError> {
-    for info in ask(connection, cmd("INFO").arg("server")).await? {
+    for info in ask(connection, &cmd("INFO")).await? {
         let info = reply::text(info)?;
         version(&info)?;
         word_size(&info)?;
-    }
-    for info in ask(connection, cmd("INFO").arg("cluster")).await? {
-        mode(&reply::text(info)?, target.is_cluster())?;
+        mode(&info, target.is_cluster())?;
+        role(&info)?;
     }
     for policy in policies(connection).await? {
         eviction(&policy)?;
@@ -73,6 +72,16 @@ fn mode(info: &str, as_cluster: bool) -> Result<(), LedgerError> {
             "this server does not belong to a Redis Cluster: write the ledger's URL as redis://host:port".into(),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Only the master knows what its books are. A replica to which a name or a proxy leads may still be empty: that is no loss of them, and
+/// heals by itself.
+fn role(info: &str) -> Result<(), LedgerError> {
+    match field(info, "role") {
+        Some("master") => Ok(()),
+        Some(role) => Err(LedgerError::Unavailable(format!("this server is no master: its role is `{role}`"))),
+        None => Err(reply::unexpected("INFO without role")),
     }
 }
 
@@ -154,6 +163,14 @@ mod tests {
         assert!(mode("cluster_enabled:0\r\n", false).is_ok());
         assert!(mode("cluster_enabled:1\r\n", false).unwrap_err().to_string().contains("redis-cluster://"));
         assert!(mode("cluster_enabled:0\r\n", true).unwrap_err().to_string().contains("redis://"));
+    }
+
+    #[test]
+    fn only_a_master_is_accepted_and_a_replica_may_become_one() {
+        assert!(role("# Replication\r\nrole:master\r\nconnected_slaves:1\r\n").is_ok());
+        for info in ["# Replication\r\nrole:slave\r\nmaster_host:a\r\n", "redis_version:7.0.15\r\n"] {
+            assert!(matches!(role(info), Err(LedgerError::Unavailable(_))), "{info}");
+        }
     }
 
     #[test]

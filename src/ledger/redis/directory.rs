@@ -48,6 +48,7 @@ enum Claim {
 impl RedisLedger {
     /// See [`crate::ledger::Ledger::create_key`]. Repeating a call that was not answered finishes what it began.
     pub async fn create_key(&self, record: &KeyRecord) -> Result<(), LedgerError> {
+        self.refuse_on_lost_books().await?;
         let chain = self.new_chain(&record.id, record.team.as_ref()).await?;
         let bare = KeyRecord {
             hash: String::new(),
@@ -71,6 +72,7 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::create_team`]. Repeating a call that was not answered finishes what it began.
     pub async fn create_team(&self, record: &TeamRecord) -> Result<(), LedgerError> {
+        self.refuse_on_lost_books().await?;
         let chain = self.new_chain(&record.id, record.parent.as_ref()).await?;
         let bare = TeamRecord { state: State::Active, limits: Limits::default(), ..record.clone() };
         self.create(New {
@@ -306,6 +308,7 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::edit`].
     pub async fn edit(&self, id: &NodeId, edit: &Edit) -> Result<(), LedgerError> {
+        self.refuse_on_lost_books().await?;
         let chain = self.made_chain(id).await?;
         let (names, _) = tree_of(&chain)?;
         let call = Call::new(&EDIT, vec![names.node(id)]);
@@ -333,6 +336,23 @@ impl RedisLedger {
                     _ => Ok(()),
                 }
             }
+        }
+    }
+
+    /// An error while the books count as lost. On older books an edit gets a revision that was given before, and a new key perhaps a name: a
+    /// rebuild could not tell which of two is the later one.
+    pub(super) async fn refuse_on_lost_books(&self) -> Result<(), LedgerError> {
+        // This gateway may know it before the books do.
+        let known = self.guard.as_ref().and_then(|guard| guard.whole().lost);
+        let told = match known {
+            None => reply::optional_text(self.command(cmd("HGET").arg(names::books()).arg("lost")).await?)?,
+            known => known,
+        };
+        match told {
+            None => Ok(()),
+            Some(reason) => Err(LedgerError::Lost(format!(
+                "{reason}. Nothing is changed until an operator decides: `loopers ledger status` tells more"
+            ))),
         }
     }
 
@@ -419,6 +439,19 @@ pub(super) fn not_found(id: &NodeId) -> LedgerError {
 fn name_taken(new: &New<'_>) -> LedgerError {
     let kind = if new.id.is_team() { "team" } else { "key" };
     LedgerError::Conflict(format!("another {kind} is named `{}`", new.name))
+}
+
+/// Which of two records of a node a rebuild keeps. What was revoked stays so. After books that went back, revisions are given a second time:
+/// of two records under the same one, the stricter state ranks higher.
+pub(super) fn rank(record: &Node, revision: u64) -> (bool, u64, u8) {
+    let state = record.state();
+    let strictness = match state {
+        State::Active => 0,
+        State::Paused => 1,
+        State::Killed => 2,
+        State::Revoked => 3,
+    };
+    (state == State::Revoked, revision, strictness)
 }
 
 pub(super) fn to_json(record: &impl serde::Serialize) -> Result<String, LedgerError> {

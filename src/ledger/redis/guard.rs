@@ -33,9 +33,23 @@ pub struct Memory {
     pub file: PathBuf,
 }
 
-/// What is known of one tree: the name of its books, this gateway's answered writes, and when it was last used.
+/// What is known of one tree: the name of its books, this gateway's answered writes, and when it was last used. Of the last 64 of those
+/// writes, which ones were answered: bit 0 is the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark(Arc<str>, u64, Millis);
+struct Mark(Arc<str>, u64, Millis, #[serde(skip)] u64);
+
+impl Mark {
+    /// The write of that number was answered. False when it had been before: books never count one number twice, unless they went back.
+    fn answered(&mut self, count: u64, now: Millis) -> bool {
+        let answered = self.3 | 1;
+        let (ahead, behind) = (count.saturating_sub(self.1), self.1.saturating_sub(count));
+        let shift = |bits: u64, by: u64| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by)).unwrap_or(0);
+        let bit = shift(1, behind);
+        self.3 = if ahead > 0 { shift(answered, ahead) | 1 } else { answered | bit };
+        (self.1, self.2) = (self.1.max(count), now);
+        ahead > 0 || answered & bit == 0
+    }
+}
 
 /// What is known of the ledger as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,17 +160,22 @@ impl Guard {
         if known.whole.generation != claim.generation {
             return;
         }
-        if let Some(mark) = known.trees.get_mut(root)
-            && *mark.0 == *books
-        {
-            (mark.1, mark.2) = (mark.1.max(count), now);
-        } else {
-            if known.trees.len() >= TREES_MAX {
-                forget_some(&mut known.trees, now);
+        let is_new = match known.trees.get_mut(root).filter(|mark| *mark.0 == *books) {
+            Some(mark) => mark.answered(count, now),
+            None => {
+                if known.trees.len() >= TREES_MAX {
+                    forget_some(&mut known.trees, now);
+                }
+                known.trees.insert(root.clone(), Mark(books.into(), count, now, 1));
+                true
             }
-            known.trees.insert(root.clone(), Mark(books.into(), count, now));
-        }
+        };
+        drop(known);
         self.dirty.store(true, Ordering::Relaxed);
+        if !is_new {
+            // What was on its way when the books went back carries an old claim, which books that went back may satisfy.
+            self.lose(claim.generation, format!("the tree {root} has counted write {count} of this gateway twice"));
+        }
     }
 
     /// A script found that this gateway knows better than the books. The error for who asked.
@@ -317,6 +336,34 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_is_counted_twice_says_that_the_books_went_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = NodeId::from("t_1");
+        for (answered, again) in [(&[1][..], 1), (&[7, 8, 9], 7), (&[9, 7, 8], 8), (&[3, 60, 66], 3), (&[200, 2], 200)]
+        {
+            let guard = guard(folder.path());
+            seen(&guard, 0);
+            let claim = guard.claim(&root).unwrap();
+            for count in answered {
+                guard.note(&claim, &root, "b", *count);
+                guard.check().unwrap();
+            }
+            guard.note(&claim, &root, "b", again);
+            assert!(matches!(guard.check(), Err(LedgerError::Lost(_))), "{answered:?}, and {again} again");
+        }
+        // Also when the process that had the first answer has ended.
+        let first = guard(folder.path());
+        seen(&first, 0);
+        let claim = first.claim(&root).unwrap();
+        first.note(&claim, &root, "b", 5);
+        first.save().unwrap();
+        let second = guard(folder.path());
+        seen(&second, 0);
+        second.note(&claim, &root, "b", 5);
+        assert!(second.check().is_err());
+    }
+
+    #[test]
     fn lost_books_block_until_a_later_generation_and_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (first, root) = (guard(folder.path()), NodeId::from("t_1"));
@@ -362,7 +409,7 @@ mod tests {
     fn a_full_memory_forgets_what_was_used_longest_ago() {
         let mut trees = HashMap::new();
         for i in 0..10 {
-            trees.insert(NodeId::from(format!("t_{i}").as_str()), Mark("b".into(), 1, i));
+            trees.insert(NodeId::from(format!("t_{i}").as_str()), Mark("b".into(), 1, i, 1));
         }
         forget_some(&mut trees, 100);
         assert_eq!(trees.len(), 4);

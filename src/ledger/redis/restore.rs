@@ -52,7 +52,7 @@ impl RedisLedger {
         }
         let renewal = Some(tokio::spawn(renew(self.clone())));
         let halted = Halted { quiet_after: LOOK_EVERY + self.link.timeout(), token, renewal };
-        let generation = self.block(REASON).await?;
+        let generation = self.halt_books(&halted.token, REASON).await?;
         let known = reply::texts(self.command(cmd("SMEMBERS").arg(names::trees())).await?)?;
         let mut trees: Vec<NodeId> = known.iter().map(|root| NodeId::from(root.as_str())).collect();
         trees.extend_from_slice(roots);
@@ -82,6 +82,16 @@ impl RedisLedger {
         if token.as_deref() == Some(&*halted.token) { Ok(()) } else { Err(being_rebuilt()) }
     }
 
+    /// An error also when somebody has accepted the books since, or they were lost once more: they are not to be written over.
+    async fn still_halted(&self, halted: &Halted) -> Result<(), LedgerError> {
+        self.still_ours(halted).await?;
+        if self.is_halted_for(&halted.token).await? {
+            return Ok(());
+        }
+        let say = "these books are no longer those that this rebuild has stopped: somebody has accepted them, or they were lost again";
+        Err(LedgerError::Conflict(say.into()))
+    }
+
     /// See [`crate::ledger::Ledger::give_up`].
     pub async fn give_up(&self, halted: &Halted) -> Result<(), LedgerError> {
         self.still_ours(halted).await?;
@@ -103,28 +113,31 @@ impl RedisLedger {
         Ok(())
     }
 
-    /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; a record that the ledger has in the
-    /// same or a later revision stays too.
+    /// See [`crate::ledger::Ledger::restore`]. What the snapshot does not know stays as it is; of two records of
+    /// one key or team the one that ranks higher stays.
     pub async fn restore(&self, snapshot: &Snapshot, halted: &Halted) -> Result<(), LedgerError> {
         let mut roots: Vec<NodeId> = snapshot.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();
         roots.sort();
         roots.dedup();
-        self.still_ours(halted).await?;
+        self.still_halted(halted).await?;
         self.command(cmd("SET").arg(names::half_built()).arg(&*halted.token)).await?;
+        // Once more behind the mark: from here on nobody accepts them, even if this rebuild is not heard of for a while.
+        self.still_halted(halted).await?;
         self.each(roots, |ledger, root| async move { ledger.clear_holds(&root).await }).await?;
         self.each(snapshot.settled.clone(), |ledger, one| async move { ledger.put_settled(&one).await }).await?;
         let now = snapshot.now;
         self.each(snapshot.sessions.clone(), move |ledger, one| async move { ledger.put_session(&one, now).await })
             .await?;
         self.each(snapshot.holds.clone(), |ledger, one| async move { ledger.put_hold(&one).await }).await?;
-        self.still_ours(halted).await?;
+        self.still_halted(halted).await?;
         let (tops, below): (Vec<NodeBooks>, Vec<NodeBooks>) =
             snapshot.nodes.iter().cloned().partition(|node| node.chain.len() == 1);
         self.each(below, |ledger, node| async move { ledger.put_node(&node).await }).await?;
+        self.still_halted(halted).await?;
         self.each(tops, |ledger, node| async move { ledger.put_node(&node).await }).await?;
-        self.still_ours(halted).await?;
+        self.still_halted(halted).await?;
         self.command(cmd("DEL").arg(names::half_built())).await?;
-        self.accept_now().await?;
+        self.accept_after(&halted.token).await?;
         self.give_up(halted).await
     }
 
@@ -196,16 +209,20 @@ impl RedisLedger {
         self.command(&set).await.map(drop)
     }
 
+    /// Writes the books of a node, and its record where the ledger has none that ranks higher.
     async fn put_node(&self, node: &NodeBooks) -> Result<(), LedgerError> {
         let (Some(id), Some(root)) = (node.chain.first(), node.chain.last()) else {
             return Err(reply::unexpected("a node without a chain"));
         };
         let names = Tree::of(root);
         let there = self.load(&names, id).await?.filter(|loaded| loaded.made);
-        let least = there.as_ref().map(|there| there.revision);
-        let newer = node.record.as_ref().filter(|(_, revision)| least.is_none_or(|least| least < *revision));
+        let rank = super::directory::rank;
+        let newer = node.record.as_ref().filter(|(record, revision)| {
+            there.as_ref().is_none_or(|there| rank(&there.node, there.revision) <= rank(record, *revision))
+        });
         if let Some((record, revision)) = newer {
-            self.put_record(&names, record, *revision).await?;
+            let least = there.as_ref().map_or(0, |there| there.revision);
+            self.put_record(&names, record, least.max(*revision)).await?;
         }
         let record = newer.map(|(record, _)| record).or(there.as_ref().map(|there| &there.node));
         // Nobody knows the record: without it nothing can be spent, and what was spent is in the books above it.

@@ -22,6 +22,8 @@ struct Seen {
     generation: u64,
     lost: Option<String>,
     at: Option<Millis>,
+    /// Who decided last: a rebuild that halted them, or whoever accepted them.
+    by: Option<String>,
 }
 
 /// What follows from what is known and what is seen.
@@ -51,9 +53,9 @@ impl RedisLedger {
         if self.look_at_trees().await? {
             whole = guard.whole();
         }
-        let mut seen = self.whole_books("look", "", "").await?;
+        let mut seen = self.whole_books("look", &[]).await?;
         if find(&whole, &seen) == Finding::Begin {
-            seen = self.whole_books("begin", &random_id()?, "").await?;
+            seen = self.whole_books("begin", &[&*random_id()?]).await?;
         }
         let finding = find(&whole, &seen);
         let forgets = finding == Finding::Accepted;
@@ -72,7 +74,7 @@ impl RedisLedger {
                 guard.lose(generation, reason.clone());
                 // Also to tell of a later generation: what an operator accepts must be later still.
                 if seen.lost.is_none() || seen.generation < generation {
-                    self.whole_books("block", &generation.to_string(), &reason).await?;
+                    self.whole_books("block", &[&*generation.to_string(), &*reason]).await?;
                 }
                 whole = guard.whole();
             }
@@ -114,7 +116,7 @@ impl RedisLedger {
     pub(super) async fn still_there(&self) -> Result<(), LedgerError> {
         let Some(guard) = &self.guard else { return Ok(()) };
         let known = guard.whole();
-        let seen = self.whole_books("look", "", "").await?;
+        let seen = self.whole_books("look", &[]).await?;
         if let Finding::Lost(reason) = find(&known, &seen) {
             guard.lose(known.generation, reason);
         }
@@ -123,32 +125,53 @@ impl RedisLedger {
 
     /// See [`crate::ledger::Ledger::books`].
     pub async fn books(&self) -> Result<BooksStatus, LedgerError> {
-        let seen = self.whole_books("look", "", "").await?;
+        let seen = self.whole_books("look", &[]).await?;
         let (_, unfit) = self.servers().await?;
         Ok(BooksStatus { id: seen.id, generation: seen.generation, lost: seen.lost, lost_at: seen.at, unfit })
     }
 
     /// See [`crate::ledger::Ledger::accept`].
     pub async fn accept(&self) -> Result<BooksStatus, LedgerError> {
-        self.refuse_amid_rebuild().await?;
-        self.accept_now().await?;
+        let last = self.last_decision().await?;
+        self.accept_after(&last).await?;
         self.books().await
     }
 
-    pub(super) async fn accept_now(&self) -> Result<(), LedgerError> {
-        self.whole_books("accept", &random_id()?, &Clock::System.now().to_string()).await.map(drop)
+    /// Who decided last on books that nobody rebuilds now.
+    pub(super) async fn last_decision(&self) -> Result<String, LedgerError> {
+        // First of all: a rebuild that begins behind this look is noticed by who accepts.
+        let seen = self.whole_books("look", &[]).await?;
+        self.refuse_amid_rebuild().await?;
+        Ok(seen.by.unwrap_or_default())
     }
 
-    /// Blocks the books for every gateway. Returns the generation that was blocked.
-    pub(super) async fn block(&self, reason: &str) -> Result<u64, LedgerError> {
-        let seen = self.whole_books("look", "", "").await?;
-        self.whole_books("block", &seen.generation.to_string(), reason).await?;
-        Ok(seen.generation)
+    /// Accepts the books, unless somebody has decided on them since `last`: an accept that was on its way must not let calls out amid a
+    /// rebuild, nor a rebuild that stood still end what others have decided.
+    pub(super) async fn accept_after(&self, last: &str) -> Result<(), LedgerError> {
+        let (own, now) = (random_id()?, Clock::System.now().to_string());
+        let seen = self.whole_books("accept", &[&*own, &*now, last]).await?;
+        if seen.by.as_deref() == Some(&*own) {
+            return Ok(());
+        }
+        let say = "somebody else has just decided on these books: see `loopers ledger status`, and try again";
+        Err(LedgerError::Conflict(say.into()))
     }
 
-    async fn whole_books(&self, mode: &str, first: &str, second: &str) -> Result<Seen, LedgerError> {
-        let call = Call::new(&BOOKS, vec![names::books()]).arg(mode).arg(first).arg(second);
-        let [id, generation, lost, at] = reply::array(self.call(&call).await?)?;
+    /// Blocks the books for every gateway, for a rebuild. Returns the generation that was blocked.
+    pub(super) async fn halt_books(&self, rebuild: &str, reason: &str) -> Result<u64, LedgerError> {
+        Ok(self.whole_books("halt", &[rebuild, reason]).await?.generation)
+    }
+
+    /// True while the books are blocked for this rebuild, and nobody has decided since.
+    pub(super) async fn is_halted_for(&self, rebuild: &str) -> Result<bool, LedgerError> {
+        let seen = self.whole_books("look", &[]).await?;
+        Ok(seen.lost.is_some() && seen.by.as_deref() == Some(rebuild))
+    }
+
+    async fn whole_books(&self, mode: &str, args: &[&str]) -> Result<Seen, LedgerError> {
+        let call = Call::new(&BOOKS, vec![names::books()]).arg(mode);
+        let call = args.iter().fold(call, |call, arg| call.arg(*arg));
+        let [id, generation, lost, at, by] = reply::array(self.call(&call).await?)?;
         let number = |value: Value| -> Result<Option<u64>, LedgerError> {
             reply::optional_text(value)?.map(|text| Words::new(&text).number()).transpose()
         };
@@ -157,6 +180,7 @@ impl RedisLedger {
             generation: number(generation)?.unwrap_or(0),
             lost: reply::optional_text(lost)?,
             at: number(at)?.and_then(|at| i64::try_from(at).ok()),
+            by: reply::optional_text(by)?,
         })
     }
 
@@ -223,7 +247,8 @@ mod tests {
     }
 
     fn seen(id: Option<&str>, generation: u64, lost: bool) -> Seen {
-        Seen { id: id.map(str::to_string), generation, lost: lost.then(|| "said so".to_string()), at: None }
+        let lost = lost.then(|| "said so".to_string());
+        Seen { id: id.map(str::to_string), generation, lost, ..Seen::default() }
     }
 
     #[test]

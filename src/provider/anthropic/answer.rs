@@ -84,7 +84,7 @@ struct Stop {
     is_refusal: bool,
     /// Why it was refused: `None`, nothing was said; `Some(None)`, no category.
     category: Option<Option<String>>,
-    /// A block of the answer was seen.
+    /// A block of the answer was seen, or may have been in what could not be read.
     has_block: bool,
 }
 
@@ -384,8 +384,13 @@ impl Dialect for Meter {
         self.take(body)
     }
 
+    fn lost_items(&mut self) {
+        self.stop.has_block = true;
+    }
+
     fn garbage(&mut self, data: &[u8]) {
         self.output.bytes(data.len() as u64);
+        self.stop.has_block = true;
         // It may have been the usage, or the model's own words for it.
         let is_usage = data.windows(7).any(|window| window == b"\"usage\"");
         self.is_unreadable |= is_usage;

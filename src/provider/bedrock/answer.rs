@@ -43,6 +43,8 @@ pub struct Meter {
     is_blocked: bool,
     /// Usage that was unreadable: whatever else was told is not believed.
     is_broken: bool,
+    /// The arrays of the answer are empty here, and were not when it came.
+    lacks_items: bool,
     guardrail_units: u64,
     observed: Observed,
     nodes: Vec<Node>,
@@ -75,6 +77,7 @@ impl Meter {
             is_final: false,
             is_blocked: false,
             is_broken: false,
+            lacks_items: false,
             guardrail_units: 0,
             observed,
             nodes: Vec::new(),
@@ -237,7 +240,8 @@ impl Meter {
     fn titan(&mut self, root: Value<'_>) {
         self.counts(root, "inputTextTokenCount", "totalOutputTextTokenCount");
         self.texts.content(0, root.get("outputText"));
-        let Some(results) = root.get("results") else { return };
+        // Results that were not read are not results of no tokens: the output is not told here.
+        let Some(results) = root.get("results").filter(|_| !self.lacks_items) else { return };
         let mut output = Some(0u64);
         for (at, result) in (0..).zip(results.items()) {
             self.texts.content(at, result.get("outputText"));
@@ -333,6 +337,10 @@ impl Dialect for Meter {
         .is_some()
     }
 
+    fn lost_items(&mut self) {
+        self.lacks_items = true;
+    }
+
     fn garbage(&mut self, data: &[u8]) {
         self.texts.output.bytes(data.len() as u64);
         // It may have been what the bill is about.
@@ -362,3 +370,6 @@ impl Dialect for Meter {
         errors::closing_event(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,8 @@ pub struct Meter {
     is_usage_final: bool,
     /// The answer is one object, and it is complete.
     is_complete: bool,
+    /// Something that could not be read may have told of searches.
+    lacks_searches: bool,
     observed: Observed,
     nodes: Vec<Node>,
 }
@@ -89,6 +91,7 @@ impl Meter {
             is_blocked: false,
             is_usage_final: false,
             is_complete: false,
+            lacks_searches: false,
             observed: Observed { tier: named.unwrap_or(asked), ..Observed::default() },
             nodes: Vec::new(),
         }
@@ -205,7 +208,9 @@ impl Meter {
             return self.terms.fees;
         }
         let per_query = self.price.fees.per_query || self.price.fees.web_search.is_none();
-        self.grounding.fees(&self.served, per_query)
+        let counted = self.grounding.fees(&self.served, per_query);
+        // What was not read may have told of more: as often as was held for.
+        if self.lacks_searches { counted.max(self.terms.fees) } else { counted }
     }
 }
 
@@ -224,8 +229,13 @@ impl Dialect for Meter {
         self.read(body)
     }
 
+    fn lost_items(&mut self) {
+        self.lacks_searches = true;
+    }
+
     fn garbage(&mut self, data: &[u8]) {
         self.output.bytes(data.len() as u64);
+        self.lacks_searches |= data.windows(17).any(|window| window == b"groundingMetadata");
         // It may have been the usage.
         if data.windows(13).any(|window| window == b"usageMetadata") {
             (self.observed.odd_usage, self.reported, self.is_usage_final) = (true, None, false);

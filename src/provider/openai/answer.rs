@@ -46,7 +46,7 @@ impl Meter {
     }
 
     fn fields(&mut self, root: Value<'_>) -> Show {
-        let (mut has_choices, mut reported) = (false, None);
+        let (mut has_choices, mut reported, mut is_error) = (false, None, false);
         for (key, value) in root.fields() {
             match key.as_ref() {
                 "choices" => {
@@ -58,18 +58,24 @@ impl Meter {
                 "usage" if !value.is_null() => reported = Some(value),
                 "model" => self.bill.model(value),
                 "service_tier" => self.bill.tier(value),
-                "error" => self.bill.observed.error |= is_truthy(value),
+                "error" => is_error |= is_truthy(value),
                 // Mistral's way to say it.
-                "object" => self.bill.observed.error |= value.as_str().as_deref() == Some("error"),
+                "object" => is_error |= value.as_str().as_deref() == Some("error"),
                 _ => {}
             }
+        }
+        match reported {
+            // An error that comes with the usage of what it ends.
+            Some(_) => self.bill.observed.error |= is_error,
+            None if is_error => self.bill.fail(),
+            None => {}
         }
         let Some(reported) = reported else { return Show::Always };
         if let Some(tier) = reported.get("service_tier") {
             self.bill.tier(tier);
         }
         self.bill.observed.odd_usage |= usage::has_unknown(reported);
-        self.bill.report(usage::of_chat(reported, self.may_lack_output));
+        self.bill.report(reported, usage::of_chat(reported, self.may_lack_output));
         self.bill.is_final |= !has_choices;
         if has_choices { Show::Always } else { Show::UsageOnly }
     }
@@ -162,7 +168,7 @@ impl Dialect for Meter {
             }
         }
         if event.name == Some(b"error") {
-            self.bill.observed.error = true;
+            self.bill.fail();
         }
         show
     }
@@ -172,8 +178,7 @@ impl Dialect for Meter {
     }
 
     fn garbage(&mut self, data: &[u8]) {
-        self.bill.output.bytes(data.len() as u64);
-        self.bill.observed.odd_usage |= may_hold_usage(data);
+        self.bill.garbage(data);
     }
 
     fn complete(&mut self) {
@@ -192,11 +197,6 @@ impl Dialect for Meter {
     fn closing_event(&mut self, error: &ErrorAnswer<'_>, _begun: bool) -> Vec<u8> {
         (self.closing)(error)
     }
-}
-
-/// True for data that may have been the usage.
-pub fn may_hold_usage(data: &[u8]) -> bool {
-    data.windows(7).any(|window| window == b"\"usage\"")
 }
 
 /// What JavaScript and Python take for true: that is what makes OpenAI's SDKs raise.

@@ -18,6 +18,10 @@ pub struct Bill {
     /// What was generated.
     pub output: Output,
     usage: Option<Usage>,
+    /// Something came after the usage that may have been a later one, or what it does not count. A later usage is the last word again.
+    is_overtaken: bool,
+    /// Something came that leaves every usage in doubt, whether it was said before or after.
+    is_void: bool,
     /// True when the usage is that of the whole answer, not of the answer so far.
     pub is_final: bool,
     /// What is known so far; usage only in what [`Bill::observed`] gives.
@@ -36,6 +40,8 @@ impl Bill {
             output: Output::new(call.price.tokenizer, ceiling),
             price: call.price.clone(),
             usage: None,
+            is_overtaken: false,
+            is_void: false,
             is_final: false,
             observed: Observed { tier, thousandths: call.terms.thousandths, ..Observed::default() },
         }
@@ -60,17 +66,27 @@ impl Bill {
         }
     }
 
-    /// True when a usage was reported.
+    /// True when a usage was reported, and nothing makes it doubtful.
     pub fn has_usage(&self) -> bool {
-        self.usage.is_some()
+        self.certain_usage().is_some()
     }
 
-    /// Takes a usage object. A later one replaces an earlier one, as it is the sum so far; one that shrinks does not.
-    pub fn report(&mut self, reported: Result<Usage, Odd>) {
-        let Ok(new) = reported else {
+    fn certain_usage(&self) -> Option<Usage> {
+        self.usage.filter(|_| !self.is_overtaken && !self.is_void)
+    }
+
+    /// Takes a usage object, and what was read of it. A later one replaces an earlier one, as it is the sum so far; one that shrinks
+    /// does not.
+    pub fn report(&mut self, reported: Value<'_>, read: Result<Usage, Odd>) {
+        let Ok(new) = read else {
             self.observed.odd_usage = true;
+            // What was read before is not the last word. How much this one tells nobody knows, and so not whether a later one tells all
+            // of it, unless it tells of nothing.
+            self.is_overtaken = true;
+            self.is_void |= !usage::is_blank(reported);
             return;
         };
+        self.is_overtaken = false;
         if let Some(old) = self.usage
             && (new.total_output() < old.total_output() || new.total_input() < old.total_input())
         {
@@ -83,6 +99,27 @@ impl Bill {
         self.usage = Some(new);
     }
 
+    /// What was said of usage so far is not the last word.
+    pub fn overtake(&mut self) {
+        self.is_overtaken = true;
+    }
+
+    /// The provider sent an error in the middle of an answer: what it bills is not known, whatever it says of usage.
+    pub fn fail(&mut self) {
+        self.observed.error = true;
+        self.is_void = true;
+    }
+
+    /// Takes what is not what the API sends: it may be text that the usage so far does not count, and it may have been the usage.
+    pub fn garbage(&mut self, data: &[u8]) {
+        self.output.bytes(data.len() as u64);
+        self.is_overtaken |= !self.is_final && !self.observed.finished;
+        if usage::may_be_in(data) {
+            self.observed.odd_usage = true;
+            self.is_void = true;
+        }
+    }
+
     /// The usage is not all that is billed: as if there was none.
     pub fn forget_usage(&mut self) {
         self.observed.odd_usage |= self.usage.take().is_some();
@@ -93,7 +130,7 @@ impl Bill {
         self.observed.streamed_tokens = self.output.streamed_tokens(exact);
         self.observed.usage = None;
         if self.is_final || self.observed.finished {
-            self.observed.usage = self.usage;
+            self.observed.usage = self.certain_usage();
             self.raise_to_what_was_seen(exact);
         }
         &self.observed

@@ -125,6 +125,25 @@ pub fn has_unknown(usage: Value<'_>) -> bool {
     })
 }
 
+/// True for a usage object that says nothing: all its counts are zeros, or there are none.
+pub fn is_blank(usage: Value<'_>) -> bool {
+    match usage.kind() {
+        Kind::Null => true,
+        Kind::Object => usage.fields().all(|(_, value)| is_blank(value)),
+        _ => usage.as_u64() == Some(0),
+    }
+}
+
+/// True for data that may have been a usage: it has the name, and not only with `null`, as most chunks of a stream do.
+pub fn may_be_in(data: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"usage\"";
+    let is_null = |rest: &[u8]| {
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"null"))
+    };
+    (0..data.len()).any(|at| data[at..].strip_prefix(NAME).is_some_and(|rest| !is_null(rest)))
+}
+
 /// True for a count above zero, or an object with one in it.
 fn counts_something(value: Value<'_>) -> bool {
     value.as_u64().is_some_and(|count| count > 0) || value.fields().any(|(_, value)| counts_something(value))

@@ -192,7 +192,9 @@ impl World {
         let config = self.write_config(&name, port, admin, ledger_port);
         let process = self.serve(&name, &config);
         let mut gateway = Gateway { process, addr: local(port), admin: local(admin), config };
-        answers_200(&mut gateway.process, gateway.addr, "/readyz").await;
+        let is_tls = self.builder.sections.iter().any(|section| section.starts_with("tls:"));
+        let ready_at = if is_tls { gateway.admin } else { gateway.addr };
+        answers_200(&mut gateway.process, ready_at, "/readyz").await;
         self.gateways.push(gateway);
     }
 

@@ -239,6 +239,31 @@ async fn d40_a_damaged_file_is_refused() {
     assert_eq!(ledger.status(&key.key.id).await.unwrap().windows[0].held, usd(500));
 }
 
+/// Holds of a key whose row cannot be read are due first, and more than a sweep looks at in one piece.
+#[tokio::test]
+async fn d40_holds_that_cannot_be_charged_keep_no_other_from_its_end() {
+    let (_directory, path, clock) = file();
+    let ledger = open(Some(&path), &clock, Role::Gateway).unwrap();
+    let bad = make_key(&ledger, 1, Limits::default(), None).await;
+    let good = make_key(&ledger, 2, Limits::default(), None).await;
+    let asks: Vec<Arc<Reserve>> = (0..300).map(|_| Arc::new(ask(&bad, 1, 1))).collect();
+    assert!(ledger.reserve_all(&asks).await.iter().all(|verdict| matches!(verdict, Ok(Verdict::Held(_)))));
+    clock.set(START + 1);
+    for _ in 0..7 {
+        take(&ledger, &good, 1).await;
+    }
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let damage = "UPDATE counters SET body = x'00' WHERE seq = (SELECT seq FROM nodes WHERE id = ?1)";
+    assert_eq!(other.execute(damage, [bad.key.id.as_str()]).unwrap(), 1);
+    clock.set(START + 61_000);
+    for _ in 0..3 {
+        let said = ledger.sweep(100, None).await.unwrap_err().to_string();
+        assert!(said.contains("the row of"), "{said}");
+    }
+    assert_eq!(ledger.status(&good.key.id).await.unwrap().charged_total, usd(7));
+    assert_eq!(ledger.holds(400).await.unwrap().iter().filter(|hold| hold.charged.is_zero()).count(), 300);
+}
+
 #[tokio::test]
 async fn d40_a_torn_log_loses_only_what_was_never_answered() {
     let (directory, path, clock) = file();

@@ -374,3 +374,31 @@ async fn a_hold_under_a_team_that_nobody_knows_ends_all_the_same() {
         assert_eq!(b.day(id).await, (8, 0));
     }
 }
+
+#[tokio::test]
+async fn holds_under_a_root_that_nobody_knows_end_all_the_same_and_no_other_is_taken() {
+    let b = Bench::new().await;
+    let org = b.team("org", None, Limits::default()).await;
+    let view = b.key("key", Some(&org), Limits::default()).await;
+    let mut asks: Vec<Reserve> = (0..4).map(|_| in_session(ask(&view, 1, 10), "s", None, None)).collect();
+    asks[3].ttl_ms = 1_000;
+    for ask in &asks {
+        assert_eq!(granted(&b.reserve(ask).await), 10);
+    }
+    b.ledger.command(::redis::cmd("DEL").arg(Tree::of(&org).node(&org))).await.unwrap();
+    let applied = Settled::Applied { charged: usd(3), held: usd(10) };
+    assert_eq!(b.ledger.settle(&asks[0].hold_ref(), Charge::Exact(usd(3))).await, Ok(applied));
+    let ends: Vec<_> = asks[1..3].iter().map(|ask| (Arc::new(ask.hold_ref()), Charge::Exact(usd(3)))).collect();
+    assert_eq!(b.ledger.settle_all(&ends).await, [Ok(applied), Ok(applied)]);
+    // Asked for once more it is still the same hold; another one cannot be had.
+    assert_eq!(granted(&b.reserve(&asks[3]).await), 10);
+    assert_eq!(b.reserve(&ask(&view, 1, 1)).await, Verdict::Stale);
+    b.pass(2_000);
+    assert_eq!(b.ledger.sweep(10, None).await.unwrap().expired, 1);
+    let corrected = Settled::Corrected { charged: usd(1), before: usd(10) };
+    assert_eq!(b.ledger.settle(&asks[3].hold_ref(), Charge::Exact(usd(1))).await, Ok(corrected));
+    assert_eq!(b.day(&view.key.id).await, (10, 0));
+    let session = b.ledger.session(&view.key.id, "s").await.unwrap().unwrap();
+    assert_eq!((session.spent.nano(), session.held.nano()), (10, 0));
+    assert_eq!(b.ledger.standing(&[asks[3].hold_ref()]).await, Ok(vec![Standing::Stopped(State::Revoked)]));
+}

@@ -4,6 +4,7 @@ mod cluster;
 mod directory;
 mod faults;
 mod holds;
+mod lost;
 mod rebuild;
 mod server;
 

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::super::script::{BOOKS, Call};
 use super::super::{Memory, RedisLedger, RedisOptions};
 use super::*;
+use crate::ledger::names;
 use crate::ledger::{Charge, Edit, Ledger, LedgerError, Settled, Snapshot};
 
 /// A gateway of its own on the server of a bench.
@@ -32,6 +34,15 @@ fn is_lost<T>(result: Result<T, LedgerError>) -> bool {
 
 fn is_conflict<T>(result: Result<T, LedgerError>) -> bool {
     matches!(result, Err(LedgerError::Conflict(_)))
+}
+
+/// What a journal says that knows the key, and neither its holds nor its sessions.
+async fn bare_books(b: &Bench, view: &KeyView) -> Snapshot {
+    let record = Ledger::Redis(b.ledger.handle()).record(&view.key.id).await.unwrap();
+    let mut counters = crate::ledger::rules::Counters::starting(&crate::clock::Calendar::utc().frame(0).unwrap());
+    counters.clock = 1;
+    let node = crate::ledger::NodeBooks { chain: vec![view.key.id.clone()], record, counters };
+    Snapshot { now: Clock::System.now(), nodes: vec![node], ..Snapshot::default() }
 }
 
 #[tokio::test]
@@ -73,6 +84,64 @@ async fn nobody_else_rebuilds_or_accepts_meanwhile() {
     assert!(is_conflict(b.ledger.give_up(&halted).await));
     b.ledger.restore(&snapshot, &second).await.unwrap();
     b.ledger.accept().await.unwrap();
+}
+
+/// It has looked whether the books are being rebuilt, and is heard when they are.
+#[tokio::test]
+async fn an_accept_that_was_on_its_way_lets_no_call_out_amid_a_rebuild() {
+    let b = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let one = gateway(&b, folder.path(), "00000000000000aa").await;
+    let view = b.key("key", None, Limits::default()).await;
+    // Books that were good before, and books that were lost already.
+    for _ in 0..2 {
+        let last = b.ledger.last_decision().await.unwrap();
+        let halted = b.ledger.halt(&[]).await.unwrap();
+        assert!(is_conflict(b.ledger.accept_after(&last).await));
+        one.inspect(&|| ()).await.unwrap_err();
+        assert!(is_lost(one.reserve(&ask(&view, 1, 1)).await));
+        b.ledger.give_up(&halted).await.unwrap();
+    }
+    let last = b.ledger.last_decision().await.unwrap();
+    let halted = b.ledger.halt(&[]).await.unwrap();
+    b.ledger.restore(&Snapshot::default(), &halted).await.unwrap();
+    assert!(is_conflict(b.ledger.accept_after(&last).await), "nor afterwards");
+    one.inspect(&|| ()).await.unwrap();
+    assert_eq!(granted(&one.reserve(&ask(&again(&one, &view).await, 1, 1)).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn an_accept_that_is_sent_twice_is_one() {
+    let b = Bench::new().await;
+    let accept = |name: &'static str| {
+        Call::new(&BOOKS, vec![names::books()]).arg("accept").arg(name).arg(Clock::System.now().to_string()).arg("")
+    };
+    let first = b.ledger.call(&accept("one")).await.unwrap();
+    assert_eq!(b.ledger.call(&accept("one")).await.unwrap(), first);
+    // Another one that has looked before the first.
+    assert_eq!(b.ledger.call(&accept("two")).await.unwrap(), first);
+    b.ledger.accept().await.unwrap();
+    assert_ne!(b.ledger.call(&accept("one")).await.unwrap(), first);
+}
+
+/// A rebuild stood still for so long that it counted as ended, and somebody has accepted the books.
+#[tokio::test]
+async fn a_rebuild_writes_nothing_over_books_that_somebody_accepted_meanwhile() {
+    let b = Bench::new().await;
+    let view = b.key("key", None, Limits::default()).await;
+    b.reserve(&ask(&view, 1, 10)).await;
+    let snapshot = bare_books(&b, &view).await;
+    let halted = b.ledger.halt(&[]).await.unwrap();
+    b.ledger.command(::redis::cmd("DEL").arg("lp1:rebuild")).await.unwrap();
+    b.ledger.accept().await.unwrap();
+    assert!(is_conflict(b.ledger.restore(&snapshot, &halted).await));
+    // As a failover may bring it back.
+    b.ledger.command(::redis::cmd("SET").arg("lp1:rebuild").arg(&*halted.token)).await.unwrap();
+    assert!(is_conflict(b.ledger.restore(&snapshot, &halted).await));
+    assert!(is_conflict(b.ledger.accept_after(&halted.token).await));
+    assert_eq!((b.day(&view.key.id).await, b.ledger.holds(10).await.unwrap().len()), ((0, 10), 1));
+    b.ledger.give_up(&halted).await.unwrap();
+    assert_eq!(b.ledger.books().await.unwrap().lost, None);
 }
 
 #[tokio::test]
@@ -150,12 +219,7 @@ async fn a_session_gets_back_what_a_hold_without_a_line_took_from_it() {
     let ask = in_session(ask(&view, 1, 10), "s", None, None);
     b.reserve(&ask).await;
     let ledger = Ledger::Redis(b.ledger.handle());
-    // A journal that knows the key, and neither the hold nor its session.
-    let status = ledger.record(&view.key.id).await.unwrap();
-    let mut counters = crate::ledger::rules::Counters::starting(&crate::clock::Calendar::utc().frame(0).unwrap());
-    counters.clock = 1;
-    let node = crate::ledger::NodeBooks { chain: vec![view.key.id.clone()], record: status, counters };
-    let snapshot = Snapshot { now: Clock::System.now(), nodes: vec![node], ..Snapshot::default() };
+    let snapshot = bare_books(&b, &view).await;
     let halted = ledger.halt(&[]).await.unwrap();
     ledger.restore(&snapshot, &halted).await.unwrap();
     let session = b.ledger.session(&view.key.id, "s").await.unwrap().unwrap();

@@ -269,6 +269,25 @@ fn refusals_are_free_only_where_that_is_documented() {
     ] {
         assert_eq!(refusal(billed.clone(), "", none.clone()).input, 50, "{billed}");
     }
+    // What could not be read may have been the beginning of a block.
+    let broken =
+        "data: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"\\ud800\"}}\n\n";
+    assert_eq!(refusal(json!({"category": null}), broken, none).input, 50);
+}
+
+#[test]
+fn a_refusal_whose_blocks_were_not_read_is_billed() {
+    let refusal = |content: serde_json::Value, said: &str| {
+        let body = json!({"type": "message", "content": content, "stop_reason": "refusal",
+            "stop_details": {"category": null, "explanation": null}, "usage": {"input_tokens": 50, "output_tokens": 9}});
+        whole(&body.to_string().replace("SAID", said)).usage
+    };
+    let text = json!([{"type": "text", "text": "SAID"}]);
+    let (billed, large) = (Some(Usage { input: 50, output: 9, ..Usage::default() }), "x".repeat(5 << 20));
+    for said in ["x", "\\ud800", large.as_str()] {
+        assert_eq!(refusal(text.clone(), said), billed, "{} bytes", said.len());
+    }
+    assert_eq!(refusal(json!([]), ""), Some(Usage::default()));
 }
 
 #[test]

@@ -285,8 +285,35 @@ fn searches_are_counted() {
     assert_eq!(fees_of("gemini-3.8-flash", json!([{"fileSearch": {}}]), json!({})), 2_500_000);
     // An answer whose candidates were too large to read may have searched as often as was held for.
     let huge = json!({"candidates": [{"content": {"parts": [{"text": "x".repeat(5 << 20)}]}}], "usageMetadata": {"promptTokenCount": 1}});
-    let (_, _, observed) = run(whole_of("gemini-3.8-flash", json!({"tools": search})), &[huge.to_string().as_bytes()]);
-    assert_eq!((observed.usage.is_some(), observed.fees.nano()), (true, 5 * 14_000_000));
+    let fees_told = |body: &serde_json::Value| {
+        let reader = whole_of("gemini-3.8-flash", json!({"tools": search}));
+        let (_, _, observed) = run(reader, &[body.to_string().as_bytes()]);
+        (observed.usage.is_some(), observed.fees.nano())
+    };
+    assert_eq!(fees_told(&huge), (true, 5 * 14_000_000));
+    let mut blocked = huge;
+    blocked["promptFeedback"] = json!({"blockReason": "SAFETY"});
+    assert_eq!(fees_told(&blocked), (true, 5 * 14_000_000));
+    // The same of a chunk that is no JSON.
+    let call =
+        call_with("gemini-3.8-flash", "streamGenerateContent", Some("alt=sse"), json!({"tools": search}), &fees());
+    let lost = r#"data: {"candidates":[{"groundingMetadata":{"webSearchQueries":["\ud800"]}}]}"#;
+    let text = format!("{lost}\r\n\r\n{}", event(&chunk("a", true, json!({"promptTokenCount": 1}))));
+    let (_, _, observed) = run(reader_of(&call, "text/event-stream", Ceiling::Certain(u64::MAX)), &[text.as_bytes()]);
+    assert_eq!(observed.fees.nano(), 5 * 14_000_000);
+}
+
+#[test]
+fn bytes_that_make_no_whole_element_are_pending() {
+    let call = call_with("gemini-plain", "streamGenerateContent", None, json!({}), &Options::default());
+    let mut reader = reader_of(&call, "application/json", Ceiling::Certain(1));
+    let mut emit = BytesMut::new();
+    for (piece, want) in [("[{\"a\":", 6), ("1},{", 2), ("\"b\":1}\n]", 2)] {
+        assert_eq!(reader.push(piece.as_bytes(), &mut emit), Progress::More);
+        assert_eq!(reader.pending(), want, "{piece}");
+    }
+    reader.finish(&mut emit);
+    assert_eq!((reader.pending(), &emit[..]), (0, &b"[{\"a\":1},{\"b\":1}\n]"[..]));
 }
 
 #[test]

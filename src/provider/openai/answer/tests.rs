@@ -146,6 +146,101 @@ fn a31_usage_twice_and_growing() {
     assert_eq!(output(&observed), Some(5));
 }
 
+/// A chunk with a choice, and the usage so far.
+fn running(usage: &str) -> String {
+    format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{}}}}],\"usage\":{usage}}}\n\n")
+}
+
+const DONE: &str = "data: [DONE]\n\n";
+const BEGUN: &str = r#"{"prompt_tokens":32,"completion_tokens":0,"total_tokens":32}"#;
+const LATER: &str = r#"{"prompt_tokens":32,"completion_tokens":9,"total_tokens":41}"#;
+
+#[test]
+fn a31_usage_that_cannot_be_true_leaves_no_other_in_force() {
+    // 310 tokens that were not shown are in the total, and not in the output.
+    let odd = r#"{"prompt_tokens":32,"completion_tokens":9,"total_tokens":351,"completion_tokens_details":{"reasoning_tokens":310}}"#;
+    let broken = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":32,\n\n";
+    for said in [
+        format!("{}{}", running(BEGUN), running(odd)),
+        format!("{}{}", running(BEGUN), usage_chunk(odd)),
+        format!("{}{}", running(BEGUN), usage_chunk("{\"prompt_tokens\":NaN}")),
+        format!("{}{broken}", running(BEGUN)),
+        // Whether a later one has it all nobody knows.
+        format!("{}{}{}", running(BEGUN), running(odd), running(LATER)),
+        format!("{}{}", usage_chunk(odd), usage_chunk(LATER)),
+        format!("{broken}{}", usage_chunk(LATER)),
+    ] {
+        let (_, _, observed) = stream(&format!("{said}{DONE}"));
+        assert_eq!((observed.usage, observed.odd_usage, observed.finished), (None, true, true), "{said}");
+    }
+}
+
+#[test]
+fn a31_what_says_nothing_of_usage_is_not_the_last_word() {
+    let output = |text: &str| {
+        let (_, _, observed) = stream(&format!("{text}{DONE}"));
+        (observed.usage.map(|usage| usage.output), observed.odd_usage)
+    };
+    let zeros = r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0,"prompt_tokens_details":null}"#;
+    for blank in ["{}", zeros, r#"{"prompt_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#] {
+        assert_eq!(output(&format!("{}{}", running(LATER), running(blank))), (None, true), "{blank}");
+        assert_eq!(output(&format!("{}{}", running(blank), running(LATER))), (Some(9), true), "{blank}");
+        // One that shrinks in between is no cheaper for it.
+        let shrunk = format!("{}{}{}", running(LATER), running(blank), running(BEGUN));
+        assert_eq!(output(&shrunk), (Some(9), true), "{blank}");
+    }
+    // Half a surrogate pair: no JSON, and text that the usage before does not count. It says of usage that there is none.
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"\\ud83d\"}}],\"usage\" : null}\n\n";
+    assert_eq!(output(&format!("{}{text}", running(BEGUN))), (None, false));
+    assert_eq!(output(&format!("{}{text}{}", running(BEGUN), running(LATER))), (Some(9), false));
+    assert_eq!(output(&format!("{}{text}", usage_chunk(LATER))), (Some(9), false));
+}
+
+#[test]
+fn a31_an_error_in_a_stream_leaves_no_usage() {
+    for error in [
+        "data: {\"error\":{\"message\":\"x\"}}\n\n",
+        "event: error\ndata: {\"message\":\"x\"}\n\n",
+        "data: {\"object\":\"error\",\"message\":\"x\"}\n\n",
+    ] {
+        for said in [
+            format!("{}{error}", running(LATER)),
+            format!("{}{error}", usage_chunk(LATER)),
+            format!("{error}{}", usage_chunk(LATER)),
+        ] {
+            let (_, _, observed) = stream(&format!("{said}{DONE}"));
+            assert_eq!((observed.usage, observed.error, observed.odd_usage), (None, true, false), "{said}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_make_no_whole_event_are_pending() {
+    let open = |ceiling| reader(json!({"stream": true}), true, ceiling);
+    let (event, mut emit) = (delta("hi"), BytesMut::new());
+    let mut stream = open(u64::MAX);
+    assert_eq!(stream.pending(), 0);
+    for (at, byte) in event.bytes().enumerate() {
+        stream.push(&[byte], &mut emit);
+        let want = if at + 1 == event.len() { 0 } else { at as u64 + 1 };
+        assert_eq!(stream.pending(), want);
+    }
+    stream.push(format!("{event}{event}data: ").as_bytes(), &mut emit);
+    assert_eq!(stream.pending(), 6);
+    stream.finish(&mut emit);
+    assert_eq!(stream.pending(), 0);
+    // What stands behind the event that crosses the ceiling was not metered either.
+    let mut stream = open(1);
+    let progress = stream.push(format!("{}{event}{event}", delta(" hello hello")).as_bytes(), &mut emit);
+    assert_eq!((progress, stream.pending()), (Progress::Ceiling, 2 * event.len() as u64));
+    let mut compressed = open(u64::MAX);
+    assert_eq!((compressed.push(b"\x1f\x8b\x08", &mut emit), compressed.pending()), (Progress::Unreadable, 3));
+    // An answer in one piece is not metered while it comes.
+    let mut whole = reader(json!({}), false, u64::MAX);
+    whole.push(b"{\"choices\":", &mut emit);
+    assert_eq!(whole.pending(), 0);
+}
+
 #[test]
 fn a31_usage_smaller_than_what_was_streamed() {
     // " hello" is one token: a hundred of them cannot have been seven.

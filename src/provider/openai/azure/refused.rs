@@ -2,7 +2,7 @@
 
 use crate::money::Money;
 use crate::pricing::{Tokenizer, Usage};
-use crate::provider::openai::answer::may_hold_usage;
+use crate::provider::openai::usage;
 use crate::provider::output::Output;
 use crate::provider::reader::{Dialect, Show};
 use crate::provider::{Call, Ceiling, ErrorAnswer, Observed};
@@ -82,7 +82,7 @@ impl Dialect for Refused {
     }
 
     fn garbage(&mut self, data: &[u8]) {
-        self.observed.odd_usage |= may_hold_usage(data);
+        self.observed.odd_usage |= usage::may_be_in(data);
     }
 
     /// No tokens are reported: the input at its dearest is charged, or nothing.

@@ -1,7 +1,7 @@
 //! Responses: what an answer says of its bill.
 
 use super::uses::Uses;
-use crate::provider::openai::answer::{is_truthy, may_hold_usage};
+use crate::provider::openai::answer::is_truthy;
 use crate::provider::openai::bill::Bill;
 use crate::provider::openai::profile::Profile;
 use crate::provider::openai::{errors, usage};
@@ -58,10 +58,12 @@ impl Meter {
         match kind.as_ref() {
             "response.created" | "response.in_progress" | "response.queued" => self.response_of(root),
             "response.completed" | "response.incomplete" | "response.failed" => {
+                // Only the end says what all of it was.
+                self.bill.overtake();
                 self.response_of(root);
                 self.bill.observed.finished = true;
             }
-            "error" => self.bill.observed.error = true,
+            "error" => self.bill.fail(),
             "response.output_item.added" | "response.output_item.done" => {
                 if let Some(item) = root.get("item") {
                     self.item(at("output_index"), item);
@@ -75,7 +77,7 @@ impl Meter {
             kind => self.text_event(kind, root, (at("output_index"), at("content_index"))),
         }
         if root.get("error").is_some_and(is_truthy) {
-            self.bill.observed.error = true;
+            self.bill.fail();
         }
     }
 
@@ -119,8 +121,9 @@ impl Meter {
                 "service_tier" => self.bill.tier(value),
                 "usage" if !value.is_null() => {
                     self.bill.observed.odd_usage |= usage::has_unknown(value);
-                    self.bill.report(usage::of_responses(value));
+                    self.bill.report(value, usage::of_responses(value));
                 }
+                // How a response ended, told together with its usage.
                 "error" => self.bill.observed.error |= is_truthy(value),
                 "output" => {
                     for (at, item) in value.items().enumerate() {
@@ -181,7 +184,7 @@ impl Dialect for Meter {
             }
         }
         if event.name == Some(b"error") {
-            self.bill.observed.error = true;
+            self.bill.fail();
         }
         Show::Always
     }
@@ -190,9 +193,13 @@ impl Dialect for Meter {
         self.read(body, Meter::response)
     }
 
+    fn lost_items(&mut self) {
+        self.uses.lose();
+    }
+
     fn garbage(&mut self, data: &[u8]) {
-        self.bill.output.bytes(data.len() as u64);
-        self.bill.observed.odd_usage |= may_hold_usage(data);
+        self.bill.garbage(data);
+        self.uses.garbage(data);
     }
 
     fn complete(&mut self) {
@@ -207,7 +214,7 @@ impl Dialect for Meter {
     fn observed(&mut self, exact: bool) -> &Observed {
         match self.uses.fees() {
             Some(fees) => self.bill.observed.fees = fees,
-            // A tool ran that nobody asked for: what it costs is not known.
+            // A tool ran that nobody asked for, or nobody knows how often: what it costs is not known.
             None => self.bill.forget_usage(),
         }
         self.bill.observed(exact)

@@ -8,7 +8,7 @@ use crate::money::Money;
 use crate::provider::openai::OpenAi;
 use crate::provider::openai::tests::family::{ask, fees};
 use crate::provider::openai::tests::sent;
-use crate::provider::{AnswerHead, Call, Ceiling, ErrorAnswer, Fee, Options, Provider, Reject};
+use crate::provider::{AnswerHead, Call, Ceiling, ErrorAnswer, Fee, Observed, Options, Provider, Reject};
 
 fn with(fields: Value) -> Value {
     let mut body = json!({"model": "gpt-4o", "input": "Say hello."});
@@ -289,6 +289,74 @@ fn the_event_that_ends_a_cut_stream_has_the_next_number() {
         assert_eq!((said["type"].as_str(), said["sequence_number"].as_u64()), (Some("error"), Some(number)));
         assert_eq!(said["error"]["code"], "budget_exceeded");
     }
+}
+
+/// Reads an answer to its end.
+fn observe(call: &Call, kind: &str, text: &str) -> Observed {
+    let route = OpenAi.route(&Method::POST, "/v1/responses", None).unwrap();
+    let mut reader = OpenAi.answer(route, call, &AnswerHead::plain(kind), Ceiling::Certain(1 << 40));
+    let mut emit = BytesMut::new();
+    reader.push(text.as_bytes(), &mut emit);
+    reader.finish(&mut emit);
+    assert_eq!(emit, text);
+    reader.observed(true).clone()
+}
+
+fn events(list: &[Value]) -> String {
+    list.iter().map(|event| format!("data: {event}\n\n")).collect()
+}
+
+#[test]
+fn uses_that_could_not_be_read_charge_the_hold() {
+    let search = read(json!({"tools": [{"type": "web_search"}]}), &fees(&[("web_search", 10_000_000, 5)])).unwrap();
+    let usage = json!({"input_tokens": 100, "output_tokens": 50, "total_tokens": 150});
+    let answer = |call: &Call, searches: usize, said: &str| {
+        let mut items = vec![json!({"type": "web_search_call", "action": {"type": "search", "query": "x"}}); searches];
+        items.push(json!({"type": "message", "content": [{"type": "output_text", "text": "SAID"}]}));
+        let body = json!({"object": "response", "output": items, "usage": usage}).to_string().replace("SAID", said);
+        let observed = observe(call, "application/json", &body);
+        (observed.usage.map(|usage| usage.output), observed.fees.nano(), observed.odd_usage)
+    };
+    let large = "x".repeat(5 << 20);
+    assert_eq!(answer(&search, 5, "hi"), (Some(50), 50_000_000, false));
+    for lost in [large.as_str(), "\\ud800"] {
+        assert_eq!(answer(&search, 5, lost), (None, 0, true));
+        assert_eq!(answer(&search, 0, lost), (None, 0, true));
+        // Without a tool that is billed apart nothing is lost that is billed.
+        assert_eq!(answer(&call(json!({})), 0, lost), (Some(50), 0, false));
+    }
+    // The same of a stream's events.
+    let end = json!({"type": "response.completed", "response": {"output": [], "usage": usage}});
+    let item =
+        r#"data: {"type":"response.output_item.done","item":{"type":"web_search_call","action":{"query":"\ud800"}}}"#;
+    let text = r#"data: {"type":"response.output_text.delta","delta":"\ud800"}"#;
+    let stream = |lost: &str| {
+        observe(&search, "text/event-stream", &format!("{lost}\n\n{}", events(std::slice::from_ref(&end)))).usage
+    };
+    assert_eq!((stream(item), stream(text).map(|usage| usage.output)), (None, Some(50)));
+}
+
+#[test]
+fn a31_only_the_end_of_a_stream_says_its_usage() {
+    let usage = |output: u64, total: u64| json!({"input_tokens": 100, "output_tokens": output, "total_tokens": total});
+    let event = |kind: &str, usage: Value| json!({"type": kind, "response": {"output": [], "usage": usage}});
+    let begun = event("response.in_progress", usage(1, 101));
+    let end = event("response.completed", usage(50, 150));
+    let mut failed = event("response.failed", Value::Null);
+    failed["response"]["error"] = json!({"code": "server_error"});
+    let mut told = failed.clone();
+    told["response"]["usage"] = usage(50, 150);
+    let output = |list: &[Value]| {
+        let observed = observe(&call(json!({"stream": true})), "text/event-stream", &events(list));
+        (observed.usage.map(|usage| usage.output), observed.finished)
+    };
+    assert_eq!(output(&[begun.clone(), end.clone()]), (Some(50), true));
+    assert_eq!(output(&[begun.clone(), told]), (Some(50), true));
+    assert_eq!(output(&[begun.clone(), failed]), (None, true));
+    assert_eq!(output(&[begun.clone(), event("response.incomplete", Value::Null)]), (None, true));
+    assert_eq!(output(&[begun.clone(), event("response.completed", usage(50, 400))]), (None, true));
+    assert_eq!(output(&[event("response.in_progress", usage(1, 400)), end.clone()]), (None, true));
+    assert_eq!(output(&[begun, json!({"type": "error", "code": "server_error"}), end]), (None, true));
 }
 
 #[test]

@@ -59,7 +59,20 @@ impl Uses {
         *known = (tool, known.1.max(uses));
     }
 
-    /// What all uses cost. `None`: something ran whose price nobody knows.
+    /// Items were not read: how often the tools ran that are held for is not known.
+    pub fn lose(&mut self) {
+        self.is_unknown |= !self.held.is_empty();
+    }
+
+    /// Takes what cannot be read, and may have been an item.
+    pub fn garbage(&mut self, data: &[u8]) {
+        let names = |name: &str| data.windows(name.len()).any(|window| window == name.as_bytes());
+        if ITEMS.iter().any(|(kind, _)| names(kind)) {
+            self.lose();
+        }
+    }
+
+    /// What all uses cost. `None`: something ran whose price nobody knows, or nobody knows how often.
     pub fn fees(&self) -> Option<Money> {
         if self.is_unknown {
             return None;
