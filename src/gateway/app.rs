@@ -154,6 +154,17 @@ impl Permit {
         (before.saturating_add(amount) <= max).then_some(permit)
     }
 
+    /// Lets one more call run, unless there are too many.
+    pub fn of_a_call(app: &Arc<App>, settings: &Settings) -> Result<Permit, Refusal> {
+        // Over HTTP/2 one client has many calls, each with a connection to its provider.
+        let (most, files) = (size(settings.limits.in_flight), app.files.calls);
+        let permit = Permit::take(app, |app| &app.in_flight, 1, most.min(files));
+        permit.ok_or_else(|| match files < most {
+            true => Refusal::too_few_files(),
+            false => Refusal::overloaded("limits.in_flight"),
+        })
+    }
+
     /// Takes so many more, if no more than `max` are out then.
     #[must_use]
     pub fn grow(&mut self, more: usize, max: usize) -> bool {

@@ -125,8 +125,9 @@ pub struct ClientStream {
     /// When the head of a request began that is not there as a whole yet, and the end of the patience with it.
     head_since: Option<Instant>,
     head_late: Option<Pin<Box<Sleep>>>,
-    /// Bytes of that head.
+    /// Bytes of that head, and how many calls had begun before it.
     head_read: usize,
+    head_after: u64,
 }
 
 impl ClientStream {
@@ -152,6 +153,7 @@ impl ClientStream {
             head_since: None,
             head_late: None,
             head_read: 0,
+            head_after: 0,
         }
     }
 
@@ -287,6 +289,7 @@ impl AsyncRead for ClientStream {
             self.remember_reader(cx);
             return Poll::Pending;
         }
+        self.forget_last_head();
         let before = buf.filled().len();
         if http2::give_back(&mut self.read, buf) {
             self.head_goes_on(buf.filled().len() - before);
@@ -319,13 +322,20 @@ impl AsyncRead for ClientStream {
 }
 
 impl ClientStream {
-    /// So many bytes of a request came. Outside a call they are those of the next request's head.
-    fn head_goes_on(&mut self, came: usize) {
-        if self.link.call() != 0 {
+    /// What was counted belongs to the head of a call that has begun since. Its body may have come with it: then nothing was read in that call.
+    fn forget_last_head(&mut self) {
+        let begun = self.link.begun();
+        if begun != self.head_after {
+            self.head_after = begun;
             self.head_since = None;
             self.head_late = None;
             self.head_read = 0;
-        } else if came > 0 {
+        }
+    }
+
+    /// So many bytes of a request came. Outside a call they are those of the next request's head.
+    fn head_goes_on(&mut self, came: usize) {
+        if self.link.call() == 0 && came > 0 {
             self.head_since.get_or_insert_with(Instant::now);
             self.head_read += came;
         }

@@ -158,12 +158,28 @@ fn reason(error: &Error, ctx: &Ctx) -> Option<Refusal> {
 
 /// Ends a stream so that no SDK takes it for a success: what was let through, an error event, a clean end.
 async fn end_stream(session: &mut Session, refusal: &Refusal, ctx: &mut Ctx) -> Result<()> {
-    let Some(meter) = &mut ctx.meter else { return Ok(()) };
     let mut rest: BytesMut = ctx.tail.unsent(session.body_bytes_sent());
+    close_stream(&mut rest, refusal, ctx);
+    session.write_response_body(Some(rest.freeze()), true).await
+}
+
+/// The last bytes that the client may have, and the event that says why there are no more.
+fn close_stream(rest: &mut BytesMut, refusal: &Refusal, ctx: &mut Ctx) {
+    let Some(meter) = &mut ctx.meter else { return };
     rest.extend_from_slice(&ctx.last);
     let closing = refusal.with_answer(&ctx.request_id, ctx.route, |answer| meter.closing_event(answer));
     rest.extend_from_slice(&closing);
-    session.write_response_body(Some(rest.freeze()), true).await
+}
+
+/// What an answer that fails at its trailers ends with: Pingora goes on there whatever a filter says.
+pub fn end_at_trailers(error: &Error, ctx: &mut Ctx) -> Option<Bytes> {
+    let refusal = reason(error, ctx)?;
+    ctx.refused = Some(refusal.code);
+    let mut rest = BytesMut::new();
+    if ctx.is_stream() {
+        close_stream(&mut rest, &refusal, ctx);
+    }
+    (!rest.is_empty()).then(|| rest.freeze())
 }
 
 /// An answer in one piece that broke off while its head was kept back: the client gets a whole error instead of a torn answer.

@@ -73,6 +73,11 @@ impl ClientLink {
         self.call.load(Ordering::Acquire)
     }
 
+    /// Calls that have begun on this connection.
+    pub(super) fn begun(&self) -> u64 {
+        self.calls.load(Ordering::Acquire)
+    }
+
     /// True when the call that runs must end now.
     pub(super) fn is_aborted(&self) -> bool {
         let call = self.call();

@@ -50,7 +50,7 @@ use pingora::{Error, ErrorType, Result};
 
 use self::admit::{Admitted, Denied};
 use self::answer::{CutReason, Meter, Tail};
-use self::app::{App, Permit, size};
+use self::app::{App, Permit};
 use self::forward::Outbound;
 use self::link::ClientLink;
 use self::refusal::Refusal;
@@ -300,7 +300,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<Option<Bytes>> {
         let mut rest = None;
-        metering::pass(session, &mut rest, true, ctx)?;
+        if let Err(error) = metering::pass(session, &mut rest, true, ctx) {
+            rest = ending::end_at_trailers(&error, ctx);
+        }
         Ok(rest)
     }
 
@@ -371,10 +373,7 @@ impl Gateway {
         if health::answers(session, &app, &settings, &head).await.map_err(Denied::Gone)? {
             return Ok(Next::Answered);
         }
-        // Over HTTP/2 one client has many calls, each with a connection to its provider.
-        let max = size(settings.limits.in_flight).min(app.files.calls);
-        let permit =
-            Permit::take(&app, |app| &app.in_flight, 1, max).ok_or_else(|| Refusal::overloaded("limits.in_flight"))?;
+        let permit = Permit::of_a_call(&app, &settings)?;
         ctx.permits.push(permit);
         app.takes_calls(&settings)?;
         let target = intake::target(&head).ok_or_else(Refusal::unknown_route)?;

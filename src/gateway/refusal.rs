@@ -119,6 +119,16 @@ impl Refusal {
         )
     }
 
+    /// More calls at once than the system allows files for.
+    pub fn too_few_files() -> Self {
+        Refusal::new(
+            503,
+            "overloaded",
+            "The gateway is at its limit of open files.",
+            "Raise `ulimit -n` (LimitNOFILE, nofile) for the gateway, or add a replica.",
+        )
+    }
+
     /// The ledger cannot be asked: nothing may be spent.
     pub fn ledger_unavailable() -> Self {
         Refusal::new(

@@ -23,6 +23,8 @@ const GATEWAYS_MAX: usize = 1024;
 const TAKEOVER: Duration = Duration::from_millis(500);
 /// How often a new folder is tried.
 const NEW_FOLDERS: usize = 16;
+/// With so few waiting settlements, next to nothing waits.
+const FEW_WAIT: usize = 16;
 /// The locks of the folders that this process has claimed: kept until it ends.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
@@ -131,7 +133,7 @@ fn adopt(settler: &Settler, settings: &Settings, folder: &Path) -> std::io::Resu
 /// True when so many `more` may wait beside those that do, of which `half` may be from others. Where next to nothing waits, any number may:
 /// what is too much for every gateway would wait for ever. A busy one always has a few settlements on their way.
 fn has_room(waiting: usize, more: usize, half: usize) -> bool {
-    waiting.saturating_add(more) <= half || waiting <= half / 100
+    waiting.saturating_add(more) <= half || waiting <= (half / 100).max(FEW_WAIT).min(half)
 }
 
 /// At most so many settlements are owed by a folder's spool.
@@ -422,7 +424,8 @@ mod tests {
 
     #[test]
     fn there_is_room_for_half_of_what_may_wait_and_for_anything_where_next_to_nothing_does() {
-        assert!(has_room(1, 3, 4) && !has_room(1, 4, 4) && has_room(0, 9, 4));
+        assert!(has_room(1, 3, 4) && has_room(4, 9, 4) && !has_room(5, 0, 4));
+        assert!(has_room(16, 900, 100) && !has_room(17, 84, 100) && has_room(17, 83, 100));
         assert!(has_room(500, 100_000, 50_000) && !has_room(501, 100_000, 50_000) && has_room(40_000, 10_000, 50_000));
     }
 

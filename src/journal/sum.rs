@@ -269,7 +269,7 @@ fn rank((node, revision): &(Node, u64)) -> (bool, u64) {
 fn join(node: &mut Node, other: &Node, hashes: &HashMap<String, u64>) {
     let (state, limits, others) = match (node, other) {
         (Node::Key(key), Node::Key(other)) => {
-            if hashes.get(&other.hash) > hashes.get(&key.hash) {
+            if other.hash != key.hash && hashes.get(&other.hash) >= hashes.get(&key.hash) {
                 key.hash.clone_from(&other.hash);
             }
             (&mut key.state, &mut key.limits, other.limits)

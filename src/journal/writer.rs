@@ -234,6 +234,19 @@ impl Rotating {
                 log::warn!("{} is older than limits.journal_days, and cannot be removed", path.display());
             }
         }
+        self.tidy_names();
+    }
+
+    /// Removes second names of files: those that a process had given for a moment, and could not take back before it ended.
+    fn tidy_names(&self) {
+        let Some(before) = SystemTime::now().checked_sub(Duration::from_secs(3600)) else { return };
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let is_one = entry.file_name().to_str().is_some_and(|n| n.starts_with("journal-") && n.ends_with(".new"));
+            let old = is_one && entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at < before);
+            if old && let Err(error) = std::fs::remove_file(entry.path()) {
+                log::warn!("{} is of no use, and cannot be removed: {error}", entry.path().display());
+            }
+        }
     }
 }
 
@@ -278,6 +291,8 @@ fn give_name(file: &Path, path: &Path) -> io::Result<()> {
     let has_no_links =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied);
     let named = match std::fs::hard_link(file, path) {
+        // An answer of a file server was lost.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_one_file(file, path)? => Ok(()),
         // Where a file system knows no links, it can only be looked before.
         Err(error) if has_no_links(&error) && !path.try_exists()? => std::fs::rename(file, path),
         named => named,
@@ -291,6 +306,13 @@ fn give_name(file: &Path, path: &Path) -> io::Result<()> {
     })?;
     // Without its entry it is not there after a power cut, and the name is free for the next attempt.
     durable::sync_folder(path).inspect_err(|_| drop(std::fs::remove_file(path)))
+}
+
+/// True when two names are those of one file.
+fn is_one_file(one: &Path, other: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (one, other) = (one.metadata()?, other.metadata()?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// A file to append to, readable by its owner only; with `anew` one that is not there yet.

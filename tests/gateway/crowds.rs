@@ -87,6 +87,13 @@ async fn e44_a_head_that_grows_and_grows_is_given_up() {
     for _ in 0..10 {
         conn.call(&Request::chat(&body).bearer(&key.secret)).await.expect(200);
     }
+    // Nor of those in which nothing is read, because the body came with the head.
+    let poor = world.key(&["--daily", "0.000000001", "--overflow", "refuse"]);
+    let mut conn = Conn::open(world.gateway()).await;
+    for _ in 0..30 {
+        let request = Request::chat(&ask("tokens=5")).bearer(&poor.secret).header("x-fill", &"f".repeat(1_500));
+        conn.call(&request).await.refused(402, "budget_exceeded");
+    }
     world.assert_books_exact().await;
 }
 

@@ -437,6 +437,9 @@ fn of_records_under_one_revision_each_counts_where_it_allows_less() {
     }
     lines.push(with(6, "b", State::Active, 7));
     assert_eq!(kept(&lines), (6, "b".repeat(64), State::Active, Some(usd(7))), "a later record stands alone");
+    // Rotated, gone with the books, and rotated once more: the last one was handed out last.
+    let twice = ["a", "b", "c"].map(|hash| with(if hash == "a" { 4 } else { 5 }, hash, State::Active, 10));
+    assert_eq!(kept(&twice).1, "c".repeat(64));
 }
 
 #[test]

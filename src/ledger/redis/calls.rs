@@ -92,7 +92,7 @@ impl RedisLedger {
         let Some((reply, mark)) = reply.split_once(" / ") else { return Ok(reply) };
         let mut words = Words::new(mark);
         let (books, count) = (words.word()?, words.number()?);
-        guard.note(claim, root, books, count);
+        guard.note(claim, root, books, count)?;
         words.end(reply)
     }
 

@@ -154,11 +154,12 @@ impl Guard {
     }
 
     /// A write was answered: the tree's books and this gateway's count.
-    pub(super) fn note(&self, claim: &Claim, root: &NodeId, books: &str, count: u64) {
+    /// An error when that shows that the books went back: nothing may go out by what they say.
+    pub(super) fn note(&self, claim: &Claim, root: &NodeId, books: &str, count: u64) -> Result<(), LedgerError> {
         let now = Clock::System.now();
         let mut known = self.known();
         if known.whole.generation != claim.generation {
-            return;
+            return Ok(());
         }
         let is_new = match known.trees.get_mut(root).filter(|mark| *mark.0 == *books) {
             Some(mark) => mark.answered(count, now),
@@ -172,10 +173,13 @@ impl Guard {
         };
         drop(known);
         self.dirty.store(true, Ordering::Relaxed);
-        if !is_new {
-            // What was on its way when the books went back carries an old claim, which books that went back may satisfy.
-            self.lose(claim.generation, format!("the tree {root} has counted write {count} of this gateway twice"));
+        if is_new {
+            return Ok(());
         }
+        // What was on its way when the books went back carries an old claim, which books that went back may satisfy.
+        let reason = format!("the tree {root} has counted write {count} of this gateway twice");
+        self.lose(claim.generation, reason.clone());
+        Err(LedgerError::Lost(reason))
     }
 
     /// A script found that this gateway knows better than the books. The error for who asked.
@@ -326,7 +330,7 @@ mod tests {
         let claim = first.claim(&root).unwrap();
         assert_eq!((claim.field.as_str(), claim.seen()), ("g0123456789abcdef", (0, "-".into())));
         for count in [2, 5, 4] {
-            first.note(&claim, &root, "b", count);
+            first.note(&claim, &root, "b", count).unwrap();
         }
         first.save().unwrap();
         let second = guard(folder.path());
@@ -345,22 +349,21 @@ mod tests {
             seen(&guard, 0);
             let claim = guard.claim(&root).unwrap();
             for count in answered {
-                guard.note(&claim, &root, "b", *count);
+                guard.note(&claim, &root, "b", *count).unwrap();
                 guard.check().unwrap();
             }
-            guard.note(&claim, &root, "b", again);
+            assert!(matches!(guard.note(&claim, &root, "b", again), Err(LedgerError::Lost(_))));
             assert!(matches!(guard.check(), Err(LedgerError::Lost(_))), "{answered:?}, and {again} again");
         }
         // Also when the process that had the first answer has ended.
         let first = guard(folder.path());
         seen(&first, 0);
         let claim = first.claim(&root).unwrap();
-        first.note(&claim, &root, "b", 5);
+        first.note(&claim, &root, "b", 5).unwrap();
         first.save().unwrap();
         let second = guard(folder.path());
         seen(&second, 0);
-        second.note(&claim, &root, "b", 5);
-        assert!(second.check().is_err());
+        assert!(second.note(&claim, &root, "b", 5).is_err() && second.check().is_err());
     }
 
     #[test]
@@ -369,7 +372,7 @@ mod tests {
         let (first, root) = (guard(folder.path()), NodeId::from("t_1"));
         seen(&first, 0);
         let claim = first.claim(&root).unwrap();
-        first.note(&claim, &root, "b", 5);
+        first.note(&claim, &root, "b", 5).unwrap();
         assert!(matches!(first.contradicted(&claim, &root, "- 0"), LedgerError::Lost(_)));
         assert!(matches!(first.claim(&root), Err(LedgerError::Lost(_))));
         first.save().unwrap();
@@ -377,7 +380,7 @@ mod tests {
         assert!(matches!(second.claim(&root), Err(LedgerError::Lost(_))));
         // An answer that was on its way says nothing of the books that were accepted.
         seen(&second, 7);
-        second.note(&claim, &root, "b", 9);
+        second.note(&claim, &root, "b", 9).unwrap();
         second.contradicted(&claim, &root, "- 0");
         assert_eq!(second.claim(&root).unwrap().seen(), (0, "-".into()));
     }

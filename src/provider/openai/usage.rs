@@ -125,13 +125,19 @@ pub fn has_unknown(usage: Value<'_>) -> bool {
     })
 }
 
-/// True for a usage object that says nothing: all its counts are zeros, or there are none.
+/// True for a usage object that counts nothing: all its counts are zeros, or there are none.
 pub fn is_blank(usage: Value<'_>) -> bool {
     match usage.kind() {
-        Kind::Null => true,
-        Kind::Object => usage.fields().all(|(_, value)| is_blank(value)),
-        _ => usage.as_u64() == Some(0),
+        Kind::Object => usage.fields().all(|(name, value)| is_blank(value) || is_measure(&name, value)),
+        // A count that is none, such as a fraction, may be meant for one.
+        Kind::Number => usage.as_u64() == Some(0),
+        _ => true,
     }
+}
+
+/// True for a number that counts no tokens: a time, say.
+fn is_measure(name: &str, value: Value<'_>) -> bool {
+    value.kind() == Kind::Number && !name.contains("token")
 }
 
 /// True for data that may have been a usage: it has the name, and not only with `null`, as most chunks of a stream do.

@@ -52,3 +52,20 @@ fn bytes_that_make_no_whole_frame_are_pending() {
     reader.push(&frame[..9], &mut emit);
     assert_eq!((reader.finish(&mut emit), reader.pending()), (Progress::Unreadable, 9));
 }
+
+#[test]
+fn a_page_of_a_proxy_says_nothing_of_usage() {
+    let call = read(NOVA, "converse", &with(json!({})).to_string()).unwrap();
+    for (body, is_odd) in [
+        ("<html><body><h1>429 Too Many Requests</h1></body></html>", false),
+        ("slow down", false),
+        ("{\"usage\":{\"inputTokens\":1", true),
+        ("inputTokens=3", true),
+    ] {
+        let mut reader = reader("converse", &call, &AnswerHead { status: 429, ..AnswerHead::plain("text/html") });
+        reader.push(body.as_bytes(), &mut BytesMut::new());
+        reader.finish(&mut BytesMut::new());
+        let observed = reader.observed(false);
+        assert_eq!((observed.usage, observed.odd_usage), (None, is_odd), "{body}");
+    }
+}
