@@ -406,20 +406,22 @@ mod tests {
     fn a_gateway_takes_over_no_more_than_it_has_room_for() {
         let state = tempfile::tempdir().unwrap();
         let mut settings = settings(state.path());
-        settings.limits.unsettled = 8;
+        settings.limits.unsettled = 200;
         let own = folder_of(state.path(), "00000000000000aa", &[], &[]);
-        let left: Vec<Job> = (1..=5).map(|nth| job(&nth.to_string(), nth)).collect();
+        let left: Vec<Job> = (1..=90).map(|nth| job(&nth.to_string(), nth)).collect();
         let orphan = folder_of(state.path(), "00000000000000bb", &[], &left);
-        folder_of(state.path(), "00000000000000cc", &[("6", exactly(1))], &[]);
+        folder_of(state.path(), "00000000000000cc", &[("91", exactly(1))], &[]);
         let mut told = HashSet::new();
         let busy = Settler::default();
-        busy.push(job("own", busy.announce()));
+        for nth in 0..17 {
+            busy.push(job(&format!("own-{nth}"), busy.announce()));
+        }
         adopt_orphans(&busy, &settings, &own, &mut told);
         // What is less is not held up by it.
-        assert_eq!((busy.pending(), told.len(), spool::is_owing(&orphan.folder)), (2, 1, true));
+        assert_eq!((busy.pending(), told.len(), spool::is_owing(&orphan.folder)), (18, 1, true));
         let idle = Settler::default();
         adopt_orphans(&idle, &settings, &own, &mut told);
-        assert_eq!((idle.pending(), told.len(), spool::is_owing(&orphan.folder)), (5, 1, false));
+        assert_eq!((idle.pending(), told.len(), spool::is_owing(&orphan.folder)), (90, 1, false));
     }
 
     #[test]
