@@ -244,6 +244,14 @@ impl Ledger {
         }
     }
 
+    /// The same ledger for work of many steps that blocks everybody when it is given up: a step may take longer than a call would wait.
+    pub fn patient(&self) -> Ledger {
+        match self {
+            Ledger::Redis(redis) => Ledger::Redis(redis.patient()),
+            other => other.clone(),
+        }
+    }
+
     /// The engine, without its journal.
     pub fn engine(&self) -> &Ledger {
         match self {

@@ -82,7 +82,7 @@ async fn view(ledger: &Ledger, books: BooksStatus) -> Result<LedgerView, OpError
 
 /// Makes whole books of journals, and writes them in the place of those that the ledger has.
 pub async fn ledger_rebuild(ledger: &Ledger, calendar: &Calendar, from: &[PathBuf]) -> Result<RebuildView, OpError> {
-    let engine = ledger.engine();
+    let engine = &ledger.engine().patient();
     // Journals that make no books stop nobody.
     let (_, before) = read(engine, calendar, from).await?;
     let roots: Vec<NodeId> = before.books.nodes.iter().filter_map(|node| node.chain.last().cloned()).collect();

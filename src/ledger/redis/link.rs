@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
-use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use ::redis::cluster::{ClusterClient, ClusterClientBuilder, ClusterConfig};
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
@@ -30,8 +30,8 @@ const CLUSTER_TIMEOUTS: u32 = 8;
 pub(super) enum Target {
     /// One server.
     Single(Box<Client>),
-    /// A Cluster.
-    Cluster(Box<ClusterClient>),
+    /// A Cluster, and how long each of its nodes may take for an answer.
+    Cluster(Box<ClusterClient>, Duration),
 }
 
 impl Target {
@@ -55,10 +55,17 @@ impl Target {
             .min_retry_wait(5)
             .max_retry_wait(50)
             .connection_timeout(NODE_CONNECT_LIMIT)
-            .response_timeout(timeout)
             .build()
             .map_err(wrong)?;
-        Ok(Target::Cluster(Box::new(client)))
+        Ok(Target::Cluster(Box::new(client), timeout))
+    }
+
+    /// The same servers, with another time for their answers.
+    fn within(&self, timeout: Duration) -> Target {
+        match self {
+            Target::Single(client) => Target::Single(client.clone()),
+            Target::Cluster(client, _) => Target::Cluster(client.clone(), timeout),
+        }
     }
 
     /// A new connection, to servers that may be entrusted with money.
@@ -85,13 +92,16 @@ impl Target {
                     .set_pipeline_buffer_size(COMMANDS_WAITING);
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
-            Target::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+            Target::Cluster(client, timeout) => {
+                let config = ClusterConfig::new().set_response_timeout(*timeout);
+                client.get_async_connection_with_config(config).await.map(Connection::Cluster)
+            }
         }
     }
 
     /// True for a Cluster.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self, Target::Cluster(_))
+        matches!(self, Target::Cluster(..))
     }
 }
 
@@ -219,6 +229,11 @@ impl Link {
     /// A link of the same kind for another runtime.
     pub(super) fn another(&self) -> Self {
         Link::new(Arc::clone(&self.target), self.timeout, self.slots.len())
+    }
+
+    /// A link of the same kind on which an operation may take so long.
+    pub(super) fn within(&self, timeout: Duration) -> Self {
+        Link::new(Arc::new(self.target.within(timeout)), timeout, self.slots.len())
     }
 
     /// Where it leads.

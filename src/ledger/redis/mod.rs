@@ -100,6 +100,8 @@ impl fmt::Debug for RedisOptions {
 #[derive(Clone)]
 pub struct RedisLedger {
     link: Arc<Link>,
+    /// How long a call waits for the ledger: what gateways do, whatever this handle does.
+    call_limit: Duration,
     frames: Arc<Frames>,
     /// Where the next sweep goes on in the set of trees.
     sweep_cursor: Arc<AtomicU64>,
@@ -140,6 +142,7 @@ impl RedisLedger {
         let guard = options.memory.as_ref().map(Guard::open).transpose()?;
         Ok(RedisLedger {
             link: Arc::new(Link::new(target, options.timeout, options.connections)),
+            call_limit: options.timeout,
             frames: Arc::new(Frames::new(options.calendar.clone(), Arc::clone(&options.time_offset_ms))),
             sweep_cursor: Arc::default(),
             guard: guard.map(Arc::new),

@@ -1,6 +1,7 @@
 //! Books written anew. Nobody may spend meanwhile: every tree is blocked before the journals are read, and each tree's root, which every
 //! reserve needs, is written last.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Value, cmd};
@@ -20,6 +21,8 @@ use crate::money::Money;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a rebuild counts as running after it was last heard of.
 const REBUILD_KEPT_MS: u64 = 60_000;
+/// How long one of its steps may wait for an answer, at the least.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is heard of.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Written while the books are.
@@ -42,6 +45,11 @@ async fn renew(ledger: RedisLedger) {
 }
 
 impl RedisLedger {
+    /// See [`crate::ledger::Ledger::patient`].
+    pub fn patient(&self) -> RedisLedger {
+        RedisLedger { link: Arc::new(self.link.within(self.call_limit.max(STEP_LIMIT))), ..self.clone() }
+    }
+
     /// See [`crate::ledger::Ledger::halt`]. The block of the ledger is seen within a moment, those of its trees hold at once.
     pub async fn halt(&self, roots: &[NodeId]) -> Result<Halted, LedgerError> {
         let token = random_id()?;
@@ -51,7 +59,7 @@ impl RedisLedger {
             return Err(being_rebuilt());
         }
         let renewal = Some(tokio::spawn(renew(self.clone())));
-        let halted = Halted { quiet_after: LOOK_EVERY + self.link.timeout(), token, renewal };
+        let halted = Halted { quiet_after: LOOK_EVERY + self.call_limit, token, renewal };
         let generation = self.halt_books(&halted.token, REASON).await?;
         let known = reply::texts(self.command(cmd("SMEMBERS").arg(names::trees())).await?)?;
         let mut trees: Vec<NodeId> = known.iter().map(|root| NodeId::from(root.as_str())).collect();

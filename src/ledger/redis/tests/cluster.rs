@@ -74,6 +74,25 @@ async fn every_operation_works_on_a_cluster() {
     assert_eq!(ledger.sweep(100, None).await.unwrap().expired, 12);
 }
 
+/// Also the client's own limit for a node's answer is that of the handle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patient_handle_waits_for_a_cluster_longer_than_a_call_would() {
+    let servers = cluster("noeviction");
+    let call_limit = Duration::from_millis(250);
+    let options = RedisOptions { timeout: call_limit, ..RedisOptions::new(url(&servers)) };
+    let hasty = RedisLedger::disconnected(&options).unwrap();
+    let patient = hasty.patient();
+    let team = team_record("team", None, Limits::default());
+    patient.create_team(&team).await.unwrap();
+    servers.iter().for_each(Server::freeze);
+    let id = team.id.clone();
+    let waiting = tokio::spawn(async move { patient.status(&id).await });
+    assert!(matches!(hasty.status(&team.id).await, Err(LedgerError::Unavailable(_))));
+    tokio::time::sleep(call_limit).await;
+    servers.iter().for_each(Server::thaw);
+    assert_eq!(waiting.await.unwrap().unwrap().name, "team");
+}
+
 #[tokio::test]
 async fn every_master_must_be_fit_and_the_url_must_say_what_it_is() {
     let servers = cluster("allkeys-random");

@@ -226,3 +226,28 @@ async fn a_session_gets_back_what_a_hold_without_a_line_took_from_it() {
     assert_eq!((session.spent.nano(), session.held.nano()), (0, 0));
     assert_eq!(b.ledger.holds(10).await.unwrap(), []);
 }
+
+/// A rebuild that is given up leaves everybody blocked, so it waits where a call is refused. What it waits for calls stays as it was.
+#[tokio::test]
+async fn a_rebuild_waits_for_a_ledger_that_is_busy_longer_than_a_call_would() {
+    let call_limit = Duration::from_millis(250);
+    let b = Bench::new().await;
+    let view = b.key("key", None, Limits::default()).await;
+    let books = bare_books(&b, &view).await;
+    let options = RedisOptions { timeout: call_limit, ..RedisOptions::new(b.server.url()) };
+    let hasty = RedisLedger::disconnected(&options).unwrap();
+    let patient = hasty.patient();
+    let busy = async || {
+        b.server.freeze();
+        let refused = hasty.time().await;
+        assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
+        tokio::time::sleep(call_limit).await;
+        b.server.thaw();
+    };
+    let (halted, ()) = tokio::join!(patient.halt(&[]), busy());
+    let halted = halted.unwrap();
+    assert_eq!(halted.quiet_after, Duration::from_millis(750));
+    let (restored, ()) = tokio::join!(patient.restore(&books, &halted), busy());
+    assert_eq!(restored, Ok(()));
+    assert_eq!(granted(&b.ledger.reserve(&ask(&view, 1, 10)).await.unwrap()), 10);
+}
