@@ -14,6 +14,7 @@ use http::StatusCode;
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::ServeHttp;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -51,6 +52,8 @@ const ADOPT_EVERY: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How long what is told of the last calls may take after that.
 const LAST_REPORTS: Duration = Duration::from_secs(2);
+/// What each client's connection keeps to read into. Pingora's default, 64 KiB, is more than all else that a waiting client takes.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// The largest body of an admin request.
 const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -88,7 +91,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     server.bootstrap();
     let tls = settings.tls.as_ref().map(tls).transpose()?;
     let mut data = Service::new(String::from("gateway"), front(&app, server.configuration.clone(), tls));
-    data.add_tcp(&settings.listen.to_string());
+    data.add_listener(listener(settings.listen));
     server.add_service(data);
     let patience = Duration::from_secs(settings.limits.head_seconds);
     let admin = Admin { state: admin_state(&app, &ledger, prices), patience };
@@ -98,7 +101,7 @@ pub fn run(settings: Settings, source: Option<Source>) -> anyhow::Result<()> {
     };
     let mut admin = Service::new(String::from("admin"), admin);
     admin.threads = Some(1);
-    admin.add_tcp(&settings.admin.listen.to_string());
+    admin.add_listener(listener(settings.admin.listen));
     server.add_service(admin);
     let at_once = Arc::new(AtomicBool::new(false));
     let drainer = Drainer { app: app.clone(), ledger: ledger.clone(), at_once: at_once.clone() };
@@ -159,6 +162,11 @@ fn server_conf(settings: &Settings, files: Files) -> ServerConf {
         upstream_keepalive_pool_size: (files.idle_upstream / threads).max(1),
         ..ServerConf::default()
     }
+}
+
+/// Where clients come in. Their connections read in small pieces; what is larger than the buffer goes past it.
+fn listener(addr: SocketAddr) -> ListenerConfig {
+    ListenerConfig::tcp(addr.to_string()).l4_buffer(L4BufferSettings::default().read(READ_BUFFER_BYTES))
 }
 
 /// The proxy, behind the layer that sees its clients' connections. HTTP/2 ends in that layer.

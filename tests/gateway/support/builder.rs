@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use super::chaos::Chaos;
-use super::process::{LOOPERS, Process, free_port, local, raise_file_limit};
+use super::process::{FailsLast, LOOPERS, Process, free_port, local, raise_file_limit};
 use super::world::{Engine, World, answers_200};
 
 /// Says what a world looks like before it starts.
@@ -126,6 +126,7 @@ impl Builder {
             keys: Mutex::default(),
             names: AtomicUsize::new(0),
             dir,
+            _fails_last: FailsLast::new(),
         };
         if world.engine == Engine::Redis && world.builder.ledger.is_none() {
             world.start_redis().await;

@@ -1,5 +1,6 @@
 //! Child processes that never outlive their test.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -76,6 +77,37 @@ impl Drop for Process {
             let output = self.output();
             let from = output.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
             eprintln!("--- {} said:\n{}", self.name, &output[from..]);
+        }
+    }
+}
+
+thread_local! {
+    /// What the last panic of this thread said.
+    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Says once more why a test failed, when all that its processes said is printed: often nothing but the end of an output is kept.
+pub struct FailsLast;
+
+impl FailsLast {
+    /// From now on panics are remembered.
+    pub fn new() -> FailsLast {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                SAID.set(info.to_string());
+                usual(info);
+            }));
+        });
+        FailsLast
+    }
+}
+
+impl Drop for FailsLast {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the test fails: {}", SAID.take());
         }
     }
 }

@@ -14,7 +14,7 @@ use super::builder::Builder;
 use super::chaos::Chaos;
 use super::http::{Answer, Conn, Live, Request};
 use super::json::{find_window, read_window};
-use super::process::{LOOPERS, Process, free_port, local};
+use super::process::{FailsLast, LOOPERS, Process, free_port, local};
 use super::{HANG, secrets, until, within};
 
 /// What the gateway's config says is the provider's key.
@@ -69,13 +69,15 @@ pub struct World {
     pub gateways: Vec<Gateway>,
     pub mock: SocketAddr,
     pub chaos: Option<Chaos>,
-    pub dir: TempDir,
     pub(super) builder: Builder,
     pub(super) redis: Option<Process>,
     pub(super) redis_port: u16,
     pub(super) mock_process: Process,
     pub(super) keys: Mutex<Vec<Key>>,
     pub(super) names: AtomicUsize,
+    /// After the processes, which read their logs in it when they are dropped.
+    pub dir: TempDir,
+    pub(super) _fails_last: FailsLast,
 }
 
 impl World {
@@ -111,7 +113,8 @@ impl World {
     pub async fn start_redis(&mut self) {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
+        // These tests end processes, never the machine: what was written is there, and a busy disk is nobody's fault.
+        command.args(["--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction"]);
         command.arg("--dir").arg(self.dir.path()).current_dir(self.dir.path());
         let mut redis = Process::start(command, self.dir.path(), "redis");
         let addr = local(self.redis_port);
