@@ -17,21 +17,29 @@ use tokio::time::Instant;
 use super::{check, reply};
 use crate::ledger::LedgerError;
 
-/// How long one attempt to connect may take. The operation that waits for it has its own, shorter limit.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// How long one host of a Cluster may take of it: a host that hangs must leave time for those that answer.
-const NODE_CONNECT_LIMIT: Duration = Duration::from_millis(600);
+/// How long one attempt to connect may take at least. The operation that waits for it has its own limit, shorter or longer: an attempt must
+/// not give up before that.
+const CONNECT_LIMIT_MIN: Duration = Duration::from_secs(2);
+/// How much of it one host of a Cluster may take, in per cent: a host that hangs must leave time for those that answer.
+const NODE_CONNECT_PER_CENT: u32 = 30;
 /// Commands that may wait for the connection to write them; beyond them, callers wait to be let in.
 const COMMANDS_WAITING: usize = 1024;
 /// After so many timeouts in a row a Cluster connection is replaced: one frozen master must not cost the others theirs.
 const CLUSTER_TIMEOUTS: u32 = 8;
 
 /// Where Redis is.
-pub(super) enum Target {
+#[derive(Clone)]
+enum Servers {
     /// One server.
     Single(Box<Client>),
-    /// A Cluster, and how long each of its nodes may take for an answer.
-    Cluster(Box<ClusterClient>, Duration),
+    /// A Cluster.
+    Cluster(Box<ClusterClient>),
+}
+
+/// Where Redis is, and how long it may take for an answer.
+pub(super) struct Target {
+    servers: Servers,
+    timeout: Duration,
 }
 
 impl Target {
@@ -42,7 +50,10 @@ impl Target {
             LedgerError::Conflict("the ledger's URL must start with redis://, rediss:// or redis-cluster://".into())
         })?;
         let node_scheme = match scheme {
-            "redis" | "rediss" => return Ok(Target::Single(Box::new(Client::open(url).map_err(wrong)?))),
+            "redis" | "rediss" => {
+                let client = Client::open(url).map_err(wrong)?;
+                return Ok(Target { servers: Servers::Single(Box::new(client)), timeout });
+            }
             "redis-cluster" => "redis",
             "rediss-cluster" => "rediss",
             _ => return Err(LedgerError::Conflict(format!("a Redis ledger cannot have the scheme `{scheme}`"))),
@@ -50,22 +61,19 @@ impl Target {
         let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
         let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{node_scheme}://{user}{at}{host}"));
-        let client = ClusterClientBuilder::new(nodes)
-            .retries(2)
-            .min_retry_wait(5)
-            .max_retry_wait(50)
-            .connection_timeout(NODE_CONNECT_LIMIT)
-            .build()
-            .map_err(wrong)?;
-        Ok(Target::Cluster(Box::new(client), timeout))
+        let client =
+            ClusterClientBuilder::new(nodes).retries(2).min_retry_wait(5).max_retry_wait(50).build().map_err(wrong)?;
+        Ok(Target { servers: Servers::Cluster(Box::new(client)), timeout })
     }
 
     /// The same servers, with another time for their answers.
     fn within(&self, timeout: Duration) -> Target {
-        match self {
-            Target::Single(client) => Target::Single(client.clone()),
-            Target::Cluster(client, _) => Target::Cluster(client.clone(), timeout),
-        }
+        Target { servers: self.servers.clone(), timeout }
+    }
+
+    /// How long one attempt to connect may take.
+    fn connect_limit(&self) -> Duration {
+        CONNECT_LIMIT_MIN.max(self.timeout)
     }
 
     /// A new connection, to servers that may be entrusted with money.
@@ -83,17 +91,20 @@ impl Target {
 
     /// The same, with the client's own words for what went wrong.
     pub(super) async fn open(&self) -> Result<Connection, RedisError> {
-        match self {
-            Target::Single(client) => {
+        let limit = self.connect_limit();
+        match &self.servers {
+            Servers::Single(client) => {
                 // Every command has a limit of its own.
                 let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT_LIMIT))
+                    .set_connection_timeout(Some(limit))
                     .set_response_timeout(None)
                     .set_pipeline_buffer_size(COMMANDS_WAITING);
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
-            Target::Cluster(client, timeout) => {
-                let config = ClusterConfig::new().set_response_timeout(*timeout);
+            Servers::Cluster(client) => {
+                let config = ClusterConfig::new()
+                    .set_response_timeout(self.timeout)
+                    .set_connection_timeout(limit * NODE_CONNECT_PER_CENT / 100);
                 client.get_async_connection_with_config(config).await.map(Connection::Cluster)
             }
         }
@@ -101,7 +112,7 @@ impl Target {
 
     /// True for a Cluster.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self, Target::Cluster(..))
+        matches!(self.servers, Servers::Cluster(_))
     }
 }
 
@@ -334,7 +345,7 @@ impl Link {
         let connects = Arc::clone(&self.connects);
         let task = tokio::spawn(async move {
             let _guard = guard;
-            let connection = tokio::time::timeout(CONNECT_LIMIT, target.connect_checked())
+            let connection = tokio::time::timeout(target.connect_limit(), target.connect_checked())
                 .await
                 .map_err(|_| LedgerError::Unavailable("no connection in time".into()))??;
             let live = Arc::new(Live { connection, timeouts: AtomicU32::new(0) });

@@ -93,6 +93,17 @@ async fn a_patient_handle_waits_for_a_cluster_longer_than_a_call_would() {
     assert_eq!(waiting.await.unwrap().unwrap().name, "team");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_cluster_is_waited_for_with_a_new_connection_too() {
+    let servers = cluster("noeviction");
+    let options = RedisOptions { timeout: Duration::from_secs(20), ..RedisOptions::new(url(&servers)) };
+    servers.iter().for_each(Server::freeze);
+    let connecting = tokio::spawn(RedisLedger::connect(options));
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    servers.iter().for_each(Server::thaw);
+    connecting.await.unwrap().unwrap().probe().await.unwrap();
+}
+
 #[tokio::test]
 async fn every_master_must_be_fit_and_the_url_must_say_what_it_is() {
     let servers = cluster("allkeys-random");

@@ -116,6 +116,25 @@ async fn a_frozen_server_is_unavailable_in_time_and_used_again_when_it_wakes() {
     assert_eq!(b.day(&view.key.id).await, (1, 0));
 }
 
+/// Where an answer may take long, because the server is often busy, so may the first one on a connection.
+#[tokio::test]
+async fn a_busy_server_is_waited_for_as_long_with_a_new_connection_as_with_an_old_one() {
+    // Longer than an attempt to connect takes at least.
+    const BUSY: Duration = Duration::from_millis(2_500);
+    let server = Server::start(&[]);
+    let options = RedisOptions { timeout: Duration::from_secs(20), ..RedisOptions::new(server.url()) };
+    server.freeze();
+    let connecting = tokio::spawn(RedisLedger::connect(options));
+    tokio::time::sleep(BUSY).await;
+    server.thaw();
+    let ledger = connecting.await.unwrap().unwrap();
+    server.freeze();
+    let probing = tokio::spawn(async move { ledger.probe().await });
+    tokio::time::sleep(BUSY).await;
+    server.thaw();
+    assert_eq!(probing.await.unwrap(), Ok(()));
+}
+
 #[tokio::test]
 async fn a_lost_connection_costs_no_call_and_a_lost_server_refuses_them() {
     let mut b = Bench::with_timeout(PATIENCE).await;
