@@ -16,7 +16,7 @@ impl Cluster {
         for _ in 0..3 {
             let bus = free_port().to_string();
             let args = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
-            let files = ["--appendonly", "yes", "--appendfsync", "always"];
+            let files = ["--appendonly", "yes", "--appendfsync", "no"];
             nodes.push(Redis::start(&[&args[..], &files[..]].concat()).await);
             buses.push(bus);
         }
